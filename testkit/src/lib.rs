@@ -1,0 +1,1 @@
+//! Scripted bodies, raw clients and faulty upstreams.
