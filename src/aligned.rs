@@ -1,0 +1,118 @@
+//! A body that is read through [`Align`]: the part that all layers share that put bytes into a stream.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+use tokio::task::coop;
+
+use crate::align::Align;
+
+/// Reads a body in whole events.
+#[derive(Debug)]
+#[pin_project]
+pub(crate) struct Aligned<B: Body> {
+    #[pin]
+    inner: Option<B>,
+    /// `None`: every frame is handed on as it is, and nothing is ever put in between.
+    align: Option<Align>,
+    /// Trailers or an error that wait until everything before them has gone out.
+    last: Option<Result<Frame<Bytes>, B::Error>>,
+    on_error: OnError,
+}
+
+/// What becomes of an unfinished event when the body fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnError {
+    /// It goes out before the error, as it would without us.
+    HandOn,
+    /// It stays: somebody decides what follows.
+    Hold,
+}
+
+impl<B: Body<Data = Bytes>> Aligned<B> {
+    pub(crate) const fn new(inner: B, align: Option<Align>, on_error: OnError) -> Self {
+        Self { inner: Some(inner), align, last: None, on_error }
+    }
+
+    pub(crate) fn align(self: Pin<&mut Self>) -> Option<&mut Align> {
+        self.project().align.as_mut()
+    }
+
+    /// Drops the inner body.
+    #[cfg(feature = "final-frame")]
+    pub(crate) fn release(self: Pin<&mut Self>) {
+        self.project().inner.set(None);
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Aligned<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        loop {
+            if let Some(chunk) = this.align.as_mut().and_then(Align::pop) {
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+            let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+                return Poll::Ready(this.last.take());
+            };
+            let budget = ready!(coop::poll_proceed(cx));
+            let polled = ready!(inner.poll_frame(cx));
+            budget.made_progress();
+            let ended = match &polled {
+                Some(Ok(frame)) => frame.is_trailers(),
+                Some(Err(_)) | None => true,
+            };
+            if ended {
+                this.inner.set(None);
+            }
+            let Some(align) = this.align else { return Poll::Ready(polled) };
+            match polled.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(chunk))) => {
+                    if let Some(chunk) = align.push(chunk) {
+                        return Poll::Ready(Some(Ok(Frame::data(chunk))));
+                    }
+                }
+                Some(Ok(Err(frame))) if ended => {
+                    align.finish();
+                    *this.last = Some(Ok(frame));
+                }
+                // A kind of frame that is not known yet: it keeps its place as well as it can.
+                Some(Ok(Err(frame))) => return Poll::Ready(Some(Ok(frame))),
+                Some(Err(error)) => {
+                    if *this.on_error == OnError::Hold {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    align.finish();
+                    *this.last = Some(Err(error));
+                }
+                None => align.finish(),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.last.is_none()
+            && self.align.as_ref().is_none_or(Align::is_empty)
+            && self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    /// Exact only where nothing can be put in between.
+    fn size_hint(&self) -> SizeHint {
+        match (&self.align, &self.inner) {
+            (None, Some(inner)) => inner.size_hint(),
+            (None, None) => SizeHint::with_exact(0),
+            (Some(_), _) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Why an exchange ended, and the stable names of it.
+
+use std::{borrow::Cow, error::Error, fmt, sync::Arc};
+
+use crate::{
+    abort::{AbortReason, Aborted},
+    error::ErrorChain,
+};
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The response was handed on to its end. Not the same as delivered: hyper may still hold megabytes of it.
+    Completed,
+    /// The client left, or whoever stands between dropped the response after it had begun to read it.
+    Disconnected,
+    /// The service or the body failed.
+    Failed,
+    /// The body ended cleanly but before the length that was announced.
+    Truncated,
+    /// An [`AbortHandle`](crate::abort::AbortHandle) was tripped.
+    Aborted,
+    /// A time limit was hit.
+    TimedOut,
+    /// The service or the body panicked.
+    Panicked,
+    /// Nobody ever began to read the body: an outer layer replaced the response.
+    Discarded,
+}
+
+impl Outcome {
+    /// The stable name, for logs, metrics and databases.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Disconnected => "disconnected",
+            Self::Failed => "failed",
+            Self::Truncated => "truncated",
+            Self::Aborted => "aborted",
+            Self::TimedOut => "timed_out",
+            Self::Panicked => "panicked",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The cause of the end of an exchange: an [`Outcome`] with what is known about it.
+///
+/// An exchange has one. The first is kept and none replaces it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Cause {
+    /// See [`Outcome::Completed`].
+    Completed,
+    /// See [`Outcome::Disconnected`].
+    Disconnected,
+    /// See [`Outcome::Failed`].
+    Failed {
+        /// A short name for it, if whoever recorded it gave one.
+        reason: Option<Cow<'static, str>>,
+        /// The messages of the error, if there was one.
+        error: Option<ErrorChain>,
+    },
+    /// See [`Outcome::Truncated`].
+    Truncated,
+    /// See [`Outcome::Aborted`].
+    Aborted(AbortReason),
+    /// See [`Outcome::TimedOut`]: the name of the limit.
+    TimedOut(Cow<'static, str>),
+    /// See [`Outcome::Panicked`]: the message of the panic.
+    Panicked(Arc<str>),
+    /// See [`Outcome::Discarded`].
+    Discarded,
+}
+
+impl Cause {
+    /// A failure with the error that says why. An error that is an [`Aborted`], or has one among its sources, is that
+    /// abort.
+    pub fn failed(error: &(dyn Error + 'static)) -> Self {
+        let mut link = Some(error);
+        while let Some(error) = link {
+            if let Some(aborted) = error.downcast_ref::<Aborted>() {
+                return Self::Aborted(aborted.reason().clone());
+            }
+            link = error.source();
+        }
+        Self::Failed { reason: None, error: Some(ErrorChain::of(error)) }
+    }
+
+    /// The outcome that this cause leads to.
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Completed => Outcome::Completed,
+            Self::Disconnected => Outcome::Disconnected,
+            Self::Failed { .. } => Outcome::Failed,
+            Self::Truncated => Outcome::Truncated,
+            Self::Aborted(_) => Outcome::Aborted,
+            Self::TimedOut(_) => Outcome::TimedOut,
+            Self::Panicked(_) => Outcome::Panicked,
+            Self::Discarded => Outcome::Discarded,
+        }
+    }
+
+    /// The reason of an abort, the limit that was hit, the message of a panic, the short name of a failure.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Aborted(reason) => Some(reason.text()),
+            Self::TimedOut(limit) => Some(limit),
+            Self::Panicked(message) => Some(message),
+            Self::Failed { reason, .. } => reason.as_deref(),
+            Self::Completed | Self::Disconnected | Self::Truncated | Self::Discarded => None,
+        }
+    }
+
+    /// The error of a failure.
+    pub const fn error(&self) -> Option<&ErrorChain> {
+        match self {
+            Self::Failed { error, .. } => error.as_ref(),
+            _ => None,
+        }
+    }
+}

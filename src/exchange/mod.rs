@@ -1,0 +1,261 @@
+//! The record that all layers of one request and its response share.
+//!
+//! Whichever layer sees a request first puts an [`Exchange`] into its extensions, and the others find it there. It
+//! holds the first cause of the end, which is set before anything is dropped: so [`Finalize`](crate::finalize) tells an
+//! abort from a client that left, wherever it stands in the stack.
+//!
+//! ```
+//! use tower_lifeline::exchange::{Exchange, Outcome, Cause};
+//!
+//! let mut request = http::Request::new(());
+//! let exchange = Exchange::of(&mut request);
+//! assert_eq!(Exchange::of(&mut request).id(), exchange.id());
+//!
+//! // A handler that answers an error with a response of its own says what really happened.
+//! exchange.record(Cause::failed(&std::io::Error::other("upstream refused")));
+//! exchange.record(Cause::Completed); // the first cause stays
+//! assert_eq!(exchange.cause().unwrap().outcome(), Outcome::Failed);
+//! ```
+
+mod cause;
+mod id;
+mod progress;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, Weak},
+};
+
+use http::{Extensions, Request};
+use slab::Slab;
+use tokio::{runtime::Handle, time::Instant};
+
+pub use self::{
+    cause::{Cause, Outcome},
+    id::ExchangeId,
+    progress::Progress,
+};
+use crate::{
+    abort::{AbortReason, Listen},
+    cut::{Cut, Cutting, cut_elsewhere, lock},
+};
+
+/// One request and its response, from the first layer that saw it to the end of the body. Cheap to clone.
+#[derive(Clone)]
+pub struct Exchange(Arc<Inner>);
+
+struct Inner {
+    id: ExchangeId,
+    progress: Progress,
+    life: Mutex<Life>,
+    facts: Mutex<Extensions>,
+}
+
+#[derive(Default)]
+struct Life {
+    cause: Option<Cause>,
+    /// The end has been reported: nothing can be cut any more.
+    settled: bool,
+    /// Why it was cut, if it was.
+    cut: Option<Cause>,
+    slots: Slab<Arc<dyn Cut>>,
+    runtime: Option<Handle>,
+}
+
+impl Exchange {
+    /// Makes an exchange that belongs to no request, for a body that is used without tower.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Inner {
+            id: ExchangeId::next(),
+            progress: Progress::new(),
+            life: Mutex::default(),
+            facts: Mutex::default(),
+        }))
+    }
+
+    /// Finds the exchange of a request, or begins it.
+    pub fn of<B>(request: &mut Request<B>) -> Self {
+        request.extensions_mut().get_or_insert_with(Self::new).clone()
+    }
+
+    /// Finds the exchange of a request that passed one of the layers.
+    pub fn get(extensions: &Extensions) -> Option<Self> {
+        extensions.get::<Self>().cloned()
+    }
+
+    /// The id: unique among all exchanges of this process, and in practice among all processes.
+    pub fn id(&self) -> ExchangeId {
+        self.0.id
+    }
+
+    /// When the first layer saw the request.
+    pub fn started(&self) -> Instant {
+        self.0.progress.started()
+    }
+
+    /// What [`Finalize`](crate::finalize) has seen pass so far; readable while the response is under way.
+    pub fn progress(&self) -> &Progress {
+        &self.0.progress
+    }
+
+    /// The first cause of the end, once there is one.
+    pub fn cause(&self) -> Option<Cause> {
+        lock(&self.0.life).cause.clone()
+    }
+
+    /// Records why the exchange ends, or will end. The first cause is kept; returns whether it was this one.
+    ///
+    /// For handlers that answer a failure with a response of their own, such as a 502.
+    pub fn record(&self, cause: Cause) -> bool {
+        let mut life = lock(&self.0.life);
+        let first = life.cause.is_none();
+        life.cause.get_or_insert(cause);
+        first
+    }
+
+    /// Ends the exchange with the first cause, or with `observed` if nobody recorded one. From here on an abort comes
+    /// too late.
+    pub(crate) fn settle(&self, observed: Cause) -> Cause {
+        let mut life = lock(&self.0.life);
+        life.settled = true;
+        life.cause.get_or_insert(observed).clone()
+    }
+
+    /// Aborts this exchange, and this one only, as a handle given to its
+    /// [`AbortLayer`](crate::abort::AbortLayer) would. Returns whether this is what ends it: `false` when something else
+    /// came first, or when no such layer has seen the request yet or any more.
+    pub fn abort(&self, reason: impl Into<AbortReason>) -> bool {
+        let mut cuttings = Vec::new();
+        let first = self.0.abort(&reason.into(), &mut cuttings);
+        cut_elsewhere(cuttings);
+        first
+    }
+
+    pub(crate) fn listener(&self) -> Weak<dyn Listen> {
+        let listener: Weak<Inner> = Arc::downgrade(&self.0);
+        listener
+    }
+
+    /// Leaves a fact for other layers and hooks; a fact of the same type is replaced.
+    pub fn insert<T: Clone + Send + Sync + 'static>(&self, fact: T) {
+        let replaced = lock(&self.0.facts).insert(fact);
+        drop(replaced); // Outside of the lock: it is a user's value.
+    }
+
+    /// Reads a fact that a layer or handler left.
+    pub fn fact<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        lock(&self.0.facts).get::<T>().cloned()
+    }
+
+    /// Registers a slot to be cut when the exchange is; refused, with the cause, when it already was.
+    pub(crate) fn attach(&self, slot: Arc<dyn Cut>) -> Result<Attached, Cause> {
+        let mut life = lock(&self.0.life);
+        if let Some(cause) = &life.cut {
+            return Err(cause.clone());
+        }
+        if life.runtime.is_none() {
+            life.runtime = Handle::try_current().ok();
+        }
+        let key = life.slots.insert(slot);
+        drop(life);
+        Ok(Attached { exchange: self.clone(), key: Some(key) })
+    }
+}
+
+impl Inner {
+    /// Sets the cause, then hands out what is to be cut for it. `None` when it comes too late.
+    fn cut(&self, cause: Cause) -> Option<(bool, Cutting)> {
+        let mut life = lock(&self.life);
+        if life.settled || life.slots.is_empty() {
+            return None;
+        }
+        let first = life.cause.is_none();
+        life.cause.get_or_insert_with(|| cause.clone());
+        life.cut = Some(cause);
+        let slots: Vec<_> =
+            std::mem::take(&mut life.slots).into_iter().map(|(_, slot)| slot).collect();
+        slots.iter().for_each(|slot| slot.doom());
+        Some((first, Cutting { slots, runtime: life.runtime.clone() }))
+    }
+}
+
+impl Listen for Inner {
+    fn abort(&self, reason: &AbortReason, cuttings: &mut Vec<Cutting>) -> bool {
+        match self.cut(Cause::Aborted(reason.clone())) {
+            Some((first, cutting)) => {
+                cuttings.push(cutting);
+                first
+            }
+            None => false,
+        }
+    }
+}
+
+/// Keeps a slot registered with its exchange.
+pub(crate) struct Attached {
+    exchange: Exchange,
+    key: Option<usize>,
+}
+
+impl Attached {
+    /// Replaces the slot by another without a moment in between. Refused when it was cut.
+    pub(crate) fn swap(&self, slot: Arc<dyn Cut>) -> Result<(), Cause> {
+        let mut life = lock(&self.exchange.0.life);
+        if let Some(cause) = &life.cut {
+            return Err(cause.clone());
+        }
+        let place = self.key.and_then(|key| life.slots.get_mut(key));
+        let known = place.map(|place| std::mem::replace(place, slot));
+        drop(life);
+        drop(known); // Outside of the lock: it may hold a future.
+        Ok(())
+    }
+
+    /// Why it was cut, if it was.
+    pub(crate) fn cut(&self) -> Option<Cause> {
+        lock(&self.exchange.0.life).cut.clone()
+    }
+
+    /// Takes the slot out of danger. Refused when it was cut: then that is how it ends, whatever the reader saw.
+    pub(crate) fn release(&mut self) -> Result<(), Cause> {
+        let mut life = lock(&self.exchange.0.life);
+        if let Some(cause) = &life.cut {
+            return Err(cause.clone());
+        }
+        let known = self.key.take().and_then(|key| life.slots.try_remove(key));
+        drop(life);
+        drop(known);
+        Ok(())
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let _ = self.release();
+    }
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = self.cause();
+        f.debug_struct("Exchange")
+            .field("id", &self.id())
+            .field("cause", &cause)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Attached").field(&self.exchange).finish()
+    }
+}

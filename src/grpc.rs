@@ -1,0 +1,78 @@
+//! The gRPC statuses that are made here, and where one message ends and the next begins.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header};
+
+/// The trailers that end a gRPC response with a status.
+pub(crate) fn trailers(code: u16, message: &str) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    trailers.insert("grpc-status", HeaderValue::from(code));
+    if let Ok(message) = HeaderValue::try_from(percent_encoded(message)) {
+        trailers.insert("grpc-message", message);
+    }
+    trailers
+}
+
+/// A response that is nothing but a status (gRPC over HTTP/2, "Trailers-Only").
+pub(crate) fn trailers_only(code: u16, message: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.headers_mut() = trailers(code, message);
+    let grpc = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    response
+}
+
+/// Encodes what the grammar of `grpc-message` demands and no more, since clients show the rest as it is; at most 1 KiB,
+/// for the metadata of a response has 8 KiB in all (protocol.md 1e).
+fn percent_encoded(message: &str) -> String {
+    let mut encoded = String::new();
+    for byte in message.bytes() {
+        if encoded.len() + 3 > 1024 {
+            break;
+        }
+        match byte {
+            b'%' => encoded.push_str("%25"),
+            0x20..=0x7e => encoded.push(char::from(byte)),
+            // Writing to a String does not fail.
+            _ => drop(write!(encoded, "%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// Follows the length-prefixed messages of a gRPC body: one flag byte, four bytes of length, the message.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    prefix: [u8; 5],
+    prefix_len: usize,
+    /// Bytes of the message that are still to come.
+    missing: u64,
+}
+
+impl Messages {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.missing > 0 {
+                let skipped = bytes.len().min(usize::try_from(self.missing).unwrap_or(usize::MAX));
+                self.missing -= skipped as u64;
+                bytes = &bytes[skipped..];
+            } else {
+                self.prefix[self.prefix_len] = bytes[0];
+                self.prefix_len += 1;
+                bytes = &bytes[1..];
+            }
+            if self.prefix_len == self.prefix.len() && self.missing == 0 {
+                let [_, length @ ..] = self.prefix;
+                self.missing = u64::from(u32::from_be_bytes(length));
+                self.prefix_len = 0;
+            }
+        }
+    }
+
+    /// Whether the next byte would begin a message.
+    pub(crate) const fn at_boundary(&self) -> bool {
+        self.prefix_len == 0 && self.missing == 0
+    }
+}

@@ -1,0 +1,106 @@
+//! What the head of a response says about its body. Every layer that asks such a question asks it here.
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, response};
+use http_body::Body;
+
+/// The media types that a layer knows how to end or to keep alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Media {
+    /// `text/event-stream`.
+    EventStream,
+    /// `application/x-ndjson` and its other spellings: one JSON value on each line.
+    Ndjson,
+    /// `application/grpc`, with any suffix. Not grpc-web, whose trailers are part of the body.
+    Grpc,
+    /// Anything else.
+    Other,
+}
+
+impl Media {
+    /// Reads the content type. A response with a content coding is [`Media::Other`]: its bytes are not the media's.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let essence = value.unwrap_or_default().split(|b| *b == b';').next();
+        let essence = essence.unwrap_or_default().trim_ascii();
+        let is = |name: &str| essence.eq_ignore_ascii_case(name.as_bytes());
+        if is("application/grpc") || starts_with(essence, b"application/grpc+") {
+            // gRPC compresses messages, not the body, so Content-Encoding says nothing here.
+            Media::Grpc
+        } else if is_encoded(headers) {
+            Media::Other
+        } else if is("text/event-stream") {
+            Media::EventStream
+        } else if is("application/x-ndjson") || is("application/ndjson") || is("application/jsonl")
+        {
+            Media::Ndjson
+        } else {
+            Media::Other
+        }
+    }
+}
+
+fn starts_with(value: &[u8], prefix: &[u8]) -> bool {
+    value.len() >= prefix.len() && value[..prefix.len()].eq_ignore_ascii_case(prefix)
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
+/// How long the body is, and whether there is one at all (truths.md, "how to tell the end").
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Framing {
+    /// No body is sent, whatever the body says: RFC 9110 6.4.1.
+    pub(crate) no_body: bool,
+    /// The number of bytes after which the response is complete.
+    pub(crate) expected: Option<u64>,
+}
+
+impl Framing {
+    /// Reads a body that comes without a head.
+    pub(crate) fn of_body<B: Body>(body: &B) -> Self {
+        let expected = body.size_hint().exact();
+        let no_body = body.is_end_stream() || expected == Some(0);
+        Self { no_body, expected }
+    }
+
+    /// Reads a body with its head.
+    pub(crate) fn of<B: Body>(method: &Method, head: &response::Parts, body: &B) -> Self {
+        let of_body = Self::of_body(body);
+        let expected = of_body.expected.or_else(|| content_length(&head.headers));
+        let no_body = of_body.no_body || expected == Some(0) || forbids_body(method, head.status);
+        Self { no_body, expected }
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+fn forbids_body(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD
+        || status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+        || is_tunnel(method, status)
+}
+
+/// Tells whether the connection becomes something else after this head: 101, or 2xx to CONNECT.
+pub(crate) fn is_tunnel(method: &Method, status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status.is_success())
+}
+
+/// Tells whether bytes may be added to the body or left out of it (protocol.md 1d): not where a length, a digest, a
+/// range or a signature speaks of exactly these bytes, and not where there is no body.
+pub(crate) fn is_malleable<B: Body>(method: &Method, head: &response::Parts, body: &B) -> bool {
+    let framing = Framing::of(method, head, body);
+    let bound =
+        ["content-length", "content-digest", "repr-digest", "digest", "signature", "content-range"];
+    !framing.no_body
+        && framing.expected.is_none()
+        && head.status != StatusCode::RESET_CONTENT
+        && head.status != StatusCode::PARTIAL_CONTENT
+        && !bound.iter().any(|name| head.headers.contains_key(*name))
+}

@@ -1,0 +1,51 @@
+//! Memory that many recordings share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// A number of bytes that many recordings share. Cheap to clone; clones are the same budget.
+///
+/// ```
+/// use tower_lifeline::tee::Budget;
+///
+/// let budget = Budget::new(256 * 1024 * 1024);
+/// assert_eq!(budget.used(), 0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// Makes a budget of `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Shared { limit, used: AtomicUsize::new(0) }))
+    }
+
+    /// Bytes in use now.
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// Takes as many of `bytes` as there are.
+    pub(super) fn take(&self, bytes: usize) -> usize {
+        let mut taken = 0;
+        // Never fails: the closure always gives a value.
+        let _ = self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            taken = bytes.min(self.0.limit.saturating_sub(used));
+            Some(used + taken)
+        });
+        taken
+    }
+
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,146 @@
+//! The one service for layers that only wrap the body of the response.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, request};
+use pin_project::pin_project;
+use tower_service::Service;
+
+use crate::{contain::message, exchange::Exchange};
+
+/// What a layer does when a request passes.
+pub trait Plan {
+    /// What waits for the response. Dropped without a word when no head ever came.
+    type Guard;
+
+    /// Looks at the request; the exchange is the one in its extensions.
+    fn plan(&self, exchange: &Exchange, request: &request::Parts) -> Self::Guard;
+}
+
+/// What a layer does when the response head is there, or will never be.
+pub trait Guard<B, E> {
+    /// The body that the layer makes of `B`.
+    type Body;
+
+    /// Wraps the body of the response.
+    fn wrap(self, response: Response<B>) -> Response<Self::Body>;
+
+    /// Is told that the service failed. The error itself goes on to the caller.
+    fn failed(self, error: &E)
+    where
+        Self: Sized,
+    {
+        let _ = error;
+    }
+
+    /// Is told that the response future panicked, after that future was dropped.
+    fn panicked(self, message: Arc<str>)
+    where
+        Self: Sized,
+    {
+        let _ = message;
+    }
+}
+
+/// The service of every layer that only wraps the body: the layer itself says how.
+#[derive(Clone, Debug)]
+pub struct Wrap<S, P> {
+    inner: S,
+    plan: P,
+}
+
+impl<S, P> Wrap<S, P> {
+    pub(crate) const fn new(inner: S, plan: P) -> Self {
+        Self { inner, plan }
+    }
+
+    /// Gets the inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Gets the inner service, to change it.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Takes the inner service out.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, P, A, B> Service<Request<A>> for Wrap<S, P>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    P: Plan,
+    P::Guard: Guard<B, S::Error>,
+{
+    type Response = Response<<P::Guard as Guard<B, S::Error>>::Body>;
+    type Error = S::Error;
+    type Future = WrapFuture<S::Future, P::Guard>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<A>) -> Self::Future {
+        let exchange = Exchange::of(&mut request);
+        let (parts, body) = request.into_parts();
+        // Before the inner service is called: from here on the guard knows of the request.
+        let guard = self.plan.plan(&exchange, &parts);
+        let inner = self.inner.call(Request::from_parts(parts, body));
+        WrapFuture { inner: Some(inner), guard: Some(guard) }
+    }
+}
+
+/// The response future of [`Wrap`].
+// The field order is the drop order: the upstream is released before anyone is told of it.
+#[derive(Debug)]
+#[pin_project]
+pub struct WrapFuture<F, G> {
+    #[pin]
+    inner: Option<F>,
+    guard: Option<G>,
+}
+
+impl<F, G, B, E> Future for WrapFuture<F, G>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    G: Guard<B, E>,
+{
+    type Output = Result<Response<G::Body>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+            return Poll::Pending; // Polled after its end, which futures may answer as they like.
+        };
+        let polled = match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+            Ok(polled) => ready!(polled),
+            Err(payload) => {
+                this.inner.set(None);
+                if let Some(guard) = this.guard.take() {
+                    guard.panicked(message(&*payload));
+                }
+                resume_unwind(payload)
+            }
+        };
+        this.inner.set(None);
+        let Some(guard) = this.guard.take() else {
+            return Poll::Pending;
+        };
+        Poll::Ready(match polled {
+            Ok(response) => Ok(guard.wrap(response)),
+            Err(error) => {
+                guard.failed(&error);
+                Err(error)
+            }
+        })
+    }
+}
