@@ -1,4 +1,85 @@
-//! x
+//! Tower layers for the life of a streaming HTTP response.
+//!
+//! Between a client and a slow, long, streaming upstream (server-sent events of a language model, gRPC, NDJSON, a long
+//! download) four things go wrong again and again: a proxy buffers, and somebody's idle timer kills the request; a cancel
+//! waits for the next chunk; a stuck upstream holds its connection; what a stream cost is lost when the client hangs up.
+//! Each layer here takes care of one such thing. Each works alone, under `axum::Router::layer`, `tower::ServiceBuilder`, in a
+//! tonic server and around a hyper client; each body works without tower.
+//!
+//! | layer | what it does | changes bytes |
+//! |---|---|---|
+//! | [`IdleKeepaliveLayer`](keepalive) | sends heartbeats while the stream is idle, never inside an event | between events |
+//! | [`FinalFrameLayer`](final_frame) | tells the client, in the stream, that it ended badly | at an unclean end |
+//! | [`AbortLayer`](abort) | ends a response from outside at once, with a reason | cuts |
+//! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
+//! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
+//!
+//! # The order
+//!
+//! The table's, outermost first: what faces the client, what may cut, what only watches. Trace and compression layers go
+//! outside of all. A layer that cuts stands outside of those that watch, so that a cut reaches the upstream and the hook at
+//! once, even while the client is not reading. A wrong order does not give a wrong outcome, since all layers share one
+//! [`Exchange`](exchange), only a later one. One thing an inner layer can not know is a call that never reached it: after an
+//! abort before the call, the layers inside of [`AbortLayer`](abort) have nothing to report.
+//!
+//! ```
+//! use std::{convert::Infallible, time::Duration};
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Full};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_lifeline::{
+//!     abort::{AbortLayer, AbortRegistry},
+//!     exchange::Exchange,
+//!     final_frame::FinalFrameLayer,
+//!     finalize::FinalizeLayer,
+//!     keepalive::IdleKeepaliveLayer,
+//!     tee::{Limit, Recording, TeeLayer},
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let streams = AbortRegistry::new(); // streams.abort(&id, "operator pressed stop")
+//! let (ended, mut endings) = tokio::sync::mpsc::unbounded_channel();
+//!
+//! let service = ServiceBuilder::new()
+//!     .layer(IdleKeepaliveLayer::new(Duration::from_secs(15)))
+//!     .layer(FinalFrameLayer::by_media())
+//!     .layer(AbortLayer::new(move |request| {
+//!         streams.handle(Exchange::get(&request.extensions).map(|exchange| exchange.id()))
+//!     }))
+//!     .layer(FinalizeLayer::new(move |_request| {
+//!         let ended = ended.clone();
+//!         move |ending| drop(ended.send(ending))
+//!     }))
+//!     .layer(TeeLayer::recording(Limit::first(1024 * 1024)))
+//!     .service(service_fn(|_: Request<()>| async {
+//!         let mut response = Response::new(Full::<Bytes>::from("data: hello\n\n"));
+//!         response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+//!         Ok::<_, Infallible>(response)
+//!     }));
+//!
+//! let response = service.oneshot(Request::new(())).await.unwrap();
+//! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "data: hello\n\n");
+//!
+//! let ending = endings.recv().await.unwrap();
+//! assert_eq!(ending.outcome.as_str(), "completed");
+//! assert_eq!(ending.exchange.fact::<Recording>().unwrap().to_bytes(), "data: hello\n\n");
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `final-frame` | yes | [`final_frame`], which writes JSON |
+//! | `tracing` | yes | [`finalize::FinalizeLayer::traced`] |
+//! | `h2` | no | an aborted HTTP/2 stream is reset with a chosen code; bound to version 0.4 of the crate `h2` |
+//!
+//! # What is promised of every layer
+//!
+//! Nothing is boxed or changed of a service's error. No body needs to be `Default`, `Sync` or `Clone`. After the end a body
+//! gives `None` for ever and its inner body is gone. Every frame costs tokio's cooperative budget, so that a body that is
+//! always ready starves nobody. 101 and CONNECT pass untouched. Nothing allocates per frame. tokio's clock is the only one.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -21,3 +102,8 @@ pub mod watch;
 pub mod wrap;
 
 pub use crate::head::Media;
+
+/// Runs the README's example.
+#[cfg(all(doctest, feature = "final-frame"))]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -41,10 +41,5 @@ pub async fn drain<B: Body>(body: B) -> Collected<B::Error> {
             break;
         }
     }
-    Collected {
-        data: frames.concat().into(),
-        frames,
-        trailers,
-        error,
-    }
+    Collected { data: frames.concat().into(), frames, trailers, error }
 }

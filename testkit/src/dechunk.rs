@@ -29,10 +29,7 @@ pub fn dechunk(wire: &[u8]) -> Dechunked {
         }
         let chunk = &after[..size.min(after.len())];
         out.body.extend_from_slice(chunk);
-        let Some(next) = after
-            .get(size..)
-            .and_then(|rest| rest.strip_prefix(b"\r\n"))
-        else {
+        let Some(next) = after.get(size..).and_then(|rest| rest.strip_prefix(b"\r\n")) else {
             break;
         };
         out.chunks.push(Bytes::copy_from_slice(chunk));

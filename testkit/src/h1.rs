@@ -62,10 +62,7 @@ impl H1 {
     async fn connect_by(socket: TcpSocket, addr: SocketAddr) -> io::Result<Self> {
         let stream = within_limit(socket.connect(addr)).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            unread: Vec::new(),
-        })
+        Ok(Self { stream, unread: Vec::new() })
     }
 
     /// Sends these bytes as they are.
@@ -80,12 +77,9 @@ impl H1 {
 
     /// Sends a minimal GET with more headers.
     pub async fn get_with(&mut self, path: &str, headers: &[(&str, &str)]) -> io::Result<()> {
-        let more: String = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
-        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n{more}\r\n"))
-            .await
+        let more: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n{more}\r\n")).await
     }
 
     /// Reads until the bytes not yet taken fulfil the predicate, and gives a copy of them; or else says how it ended.
@@ -97,10 +91,7 @@ impl H1 {
         let deadline = Instant::now() + limit;
         while !done(&self.unread) {
             if let Some(how) = self.read_more(deadline).await {
-                return Err(ReadEnd {
-                    bytes: self.unread.clone(),
-                    how,
-                });
+                return Err(ReadEnd { bytes: self.unread.clone(), how });
             }
         }
         Ok(self.unread.clone())
@@ -108,9 +99,7 @@ impl H1 {
 
     /// Reads a response head and takes it, so that the body comes next.
     pub async fn read_head(&mut self, limit: Duration) -> Result<Head, ReadEnd> {
-        let bytes = self
-            .read_until(|bytes| head_len(bytes).is_some(), limit)
-            .await?;
+        let bytes = self.read_until(|bytes| head_len(bytes).is_some(), limit).await?;
         let length = head_len(&bytes).unwrap_or(bytes.len());
         self.unread.drain(..length);
         Ok(Head::new(&bytes[..length]))
@@ -121,10 +110,7 @@ impl H1 {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(how) = self.read_more(deadline).await {
-                return ReadEnd {
-                    bytes: self.take(),
-                    how,
-                };
+                return ReadEnd { bytes: self.take(), how };
             }
         }
     }

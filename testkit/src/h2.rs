@@ -57,11 +57,7 @@ impl H2 {
             // How it ends, each of its streams tells for itself.
             let _ = connection.await;
         });
-        Ok(Self {
-            requests,
-            driver,
-            socket,
-        })
+        Ok(Self { requests, driver, socket })
     }
 
     /// Sends a request without body.
@@ -71,19 +67,13 @@ impl H2 {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<H2Call, H2Next> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("http://test{path}"));
+        let mut request = Request::builder().method(method).uri(format!("http://test{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request
-            .body(())
-            .expect("the test made a request that is none");
+        let request = request.body(()).expect("the test made a request that is none");
         let mut requests = within(LIMIT, self.requests.clone().ready()).await?;
-        let (head, stream) = requests
-            .send_request(request, true)
-            .map_err(H2Next::failed)?;
+        let (head, stream) = requests.send_request(request, true).map_err(H2Next::failed)?;
         Ok(H2Call::new(head, stream))
     }
 

@@ -62,10 +62,7 @@ impl Log {
 
     /// Counts the events that match.
     pub fn count(&self, matches: impl Fn(&Event) -> bool) -> usize {
-        self.lock()
-            .iter()
-            .filter(|(_, event)| matches(event))
-            .count()
+        self.lock().iter().filter(|(_, event)| matches(event)).count()
     }
 
     /// Counts all polls, those after the end as well.
@@ -75,10 +72,7 @@ impl Log {
 
     /// Tells when the body was dropped.
     pub fn dropped_at(&self) -> Option<Instant> {
-        self.lock()
-            .iter()
-            .find(|(_, event)| is_drop(event))
-            .map(|(at, _)| *at)
+        self.lock().iter().find(|(_, event)| is_drop(event)).map(|(at, _)| *at)
     }
 
     /// Waits until the body is dropped, at once if it already is. Has no limit: see [`Log::dropped_within`].
@@ -125,10 +119,7 @@ impl Log {
 
     /// Ignores poison: a body logs its drop during unwinding too.
     fn lock(&self) -> MutexGuard<'_, Vec<(Instant, Event)>> {
-        self.shared
-            .events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

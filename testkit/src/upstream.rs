@@ -51,19 +51,11 @@ impl Upstream {
     pub async fn start(plays: impl IntoIterator<Item = Play>) -> Self {
         let plays: Vec<Play> = plays.into_iter().collect();
         assert!(!plays.is_empty(), "an upstream needs a play");
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("no local port");
-        let addr = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("no local port");
+        let addr = listener.local_addr().expect("a bound socket has an address");
         let conns = Conns::default();
         let server = tokio::spawn(accept(listener, plays, Arc::clone(&conns)));
-        Self {
-            addr,
-            conns,
-            server,
-        }
+        Self { addr, conns, server }
     }
 
     /// Tells where it listens.
@@ -81,8 +73,7 @@ impl Upstream {
     /// # Panics
     /// At the limit.
     pub async fn request(&self, n: usize, limit: Duration) -> Head {
-        self.until(n, limit, "no request", |conn| conn.head.clone())
-            .await
+        self.until(n, limit, "no request", |conn| conn.head.clone()).await
     }
 
     /// Waits until the peer of the n-th connection, counted from 0, has left, and tells when it did.
@@ -90,8 +81,7 @@ impl Upstream {
     /// # Panics
     /// At the limit.
     pub async fn closed(&self, n: usize, limit: Duration) -> Instant {
-        self.until(n, limit, "not closed", |conn| conn.closed_at)
-            .await
+        self.until(n, limit, "not closed", |conn| conn.closed_at).await
     }
 
     async fn until<T>(
@@ -111,9 +101,7 @@ impl Upstream {
                 let _ = conns.changed().await;
             }
         });
-        found
-            .await
-            .unwrap_or_else(|_| panic!("connection {n}: {missed} within {limit:?}"))
+        found.await.unwrap_or_else(|_| panic!("connection {n}: {missed} within {limit:?}"))
     }
 }
 
@@ -131,12 +119,7 @@ async fn accept(listener: TcpListener, plays: Vec<Play>, conns: Conns) {
         };
         let accepted_at = Instant::now();
         conns.send_modify(|all| {
-            all.push(Conn {
-                accepted_at,
-                head: None,
-                body: Bytes::new(),
-                closed_at: None,
-            });
+            all.push(Conn { accepted_at, head: None, body: Bytes::new(), closed_at: None });
         });
         let play = plays[n.min(plays.len() - 1)].clone();
         tasks.spawn(serve(stream, play, n, Arc::clone(&conns)));
@@ -172,10 +155,8 @@ async fn request(read: &mut (impl AsyncRead + Unpin)) -> io::Result<(Head, Bytes
     };
     let mut body = bytes.split_off(length);
     let head = Head::new(&bytes);
-    let expected = head
-        .header("content-length")
-        .and_then(|length| length.parse().ok())
-        .unwrap_or(0);
+    let expected =
+        head.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     while body.len() < expected {
         read_some(read, &mut body).await?;
     }

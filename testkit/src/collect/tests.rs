@@ -24,25 +24,13 @@ async fn drain_stops_at_trailers_and_drops_the_body() {
     let seen = drain(body).await;
     assert_eq!((seen.trailers, seen.data), (Some(map), Bytes::from("a")));
     let dropped = Event::Dropped { panicking: false };
-    assert_eq!(
-        log.story(),
-        [
-            Event::Poll,
-            Event::Data(1),
-            Event::Poll,
-            Event::Trailers,
-            dropped
-        ]
-    );
+    assert_eq!(log.story(), [Event::Poll, Event::Data(1), Event::Poll, Event::Trailers, dropped]);
 }
 
 #[tokio::test]
 async fn drain_stops_at_an_error_and_keeps_it() {
     let seen = drain(Script::new().data("a").error("boom").data("lost")).await;
-    assert_eq!(
-        (seen.error.unwrap().to_string(), seen.data),
-        ("boom".into(), Bytes::from("a"))
-    );
+    assert_eq!((seen.error.unwrap().to_string(), seen.data), ("boom".into(), Bytes::from("a")));
 }
 
 #[test]

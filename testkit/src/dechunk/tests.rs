@@ -9,10 +9,7 @@ fn a_whole_body_is_complete_with_its_chunks_trailers_and_what_follows() {
     assert!(all.complete);
     assert_eq!(all.body, b"abc0123456789");
     assert_eq!(all.chunks, ["abc", "0123456789"].map(Bytes::from));
-    assert_eq!(
-        (all.trailers.len(), &all.trailers["grpc-status"]),
-        (2, &"0".parse().unwrap())
-    );
+    assert_eq!((all.trailers.len(), &all.trailers["grpc-status"]), (2, &"0".parse().unwrap()));
     assert_eq!(all.rest, b"HTTP/1.1");
 }
 
@@ -26,10 +23,7 @@ fn a_body_cut_anywhere_is_not_complete_and_keeps_what_came() {
     }
     assert!(dechunk(whole).complete);
     let part = dechunk(b"3\r\nabc\r\n2\r\nd");
-    assert_eq!(
-        (part.body, part.chunks),
-        (b"abcd".to_vec(), vec![Bytes::from("abc")])
-    );
+    assert_eq!((part.body, part.chunks), (b"abcd".to_vec(), vec![Bytes::from("abc")]));
 }
 
 #[test]

@@ -45,14 +45,7 @@ impl H2Call {
     /// Waits for the response head.
     pub async fn head(self, limit: Duration) -> Result<(Parts, H2Body), H2Next> {
         let (head, frames) = within(limit, self.head).await?.into_parts();
-        Ok((
-            head,
-            H2Body {
-                frames,
-                stream: self.stream,
-                held: 0,
-            },
-        ))
+        Ok((head, H2Body { frames, stream: self.stream, held: 0 }))
     }
 
     /// Resets the stream before it has a head.
@@ -104,10 +97,7 @@ impl H2Body {
     /// Gives all window that was held back.
     pub fn release(&mut self) {
         // It fails only when the stream is over.
-        let _ = self
-            .frames
-            .flow_control()
-            .release_capacity(std::mem::take(&mut self.held));
+        let _ = self.frames.flow_control().release_capacity(std::mem::take(&mut self.held));
     }
 
     /// Resets the stream.

@@ -57,33 +57,18 @@ async fn a_request_gets_its_head_data_trailers_and_end() {
     let sent = trailers.clone();
     tokio::spawn(async move {
         let (request, mut respond) = requests.recv().await.unwrap();
-        let response = Response::builder()
-            .status(201)
-            .header("path", request.uri().path());
+        let response = Response::builder().status(201).header("path", request.uri().path());
         let response = response.header("method", request.method().as_str());
-        let response = response
-            .header("te", &request.headers()["te"])
-            .body(())
-            .unwrap();
+        let response = response.header("te", &request.headers()["te"]).body(()).unwrap();
         let mut body = respond.send_response(response, false).unwrap();
         body.send_data("abc".into(), false).unwrap();
         body.send_trailers(sent).unwrap();
     });
 
-    let (head, mut body) = client
-        .request("POST", "/x", &[("te", "trailers")])
-        .await
-        .unwrap();
-    let answered = [
-        &head.headers["method"],
-        &head.headers["path"],
-        &head.headers["te"],
-    ];
+    let (head, mut body) = client.request("POST", "/x", &[("te", "trailers")]).await.unwrap();
+    let answered = [&head.headers["method"], &head.headers["path"], &head.headers["te"]];
     assert_eq!(
-        (
-            head.status.as_u16(),
-            answered.map(|value| value.to_str().unwrap())
-        ),
+        (head.status.as_u16(), answered.map(|value| value.to_str().unwrap())),
         (201, ["POST", "/x", "trailers"])
     );
     assert_eq!(body.next(LIMIT).await, H2Next::Data("abc".into()));
@@ -99,10 +84,7 @@ async fn a_window_that_is_held_stops_the_server_until_it_is_released() {
     sending.send_data(Bytes::from(vec![7; 25]), true).unwrap();
     let (_, mut body) = call.head(LIMIT).await.unwrap();
 
-    assert_eq!(
-        body.next_held(LIMIT).await,
-        H2Next::Data(Bytes::from(vec![7; 10]))
-    );
+    assert_eq!(body.next_held(LIMIT).await, H2Next::Data(Bytes::from(vec![7; 10])));
     assert_eq!(body.next_held(MOMENT).await, H2Next::TimedOut);
     body.release();
     assert_eq!(body.rest(LIMIT).await, (vec![7; 15], H2Next::End));
@@ -115,32 +97,17 @@ async fn a_reset_by_the_server_tells_its_reason() {
     let mut sending = answer(&mut requests).await;
     let (_, mut body) = call.head(LIMIT).await.unwrap();
     sending.send_reset(Reason::ENHANCE_YOUR_CALM);
-    assert_eq!(
-        body.rest(LIMIT).await,
-        (Vec::new(), H2Next::Reset(Reason::ENHANCE_YOUR_CALM))
-    );
+    assert_eq!(body.rest(LIMIT).await, (Vec::new(), H2Next::Reset(Reason::ENHANCE_YOUR_CALM)));
 
     let call = client.start("GET", "/", &[]).await.unwrap();
-    requests
-        .recv()
-        .await
-        .unwrap()
-        .1
-        .send_reset(Reason::REFUSED_STREAM);
-    assert_eq!(
-        call.head(LIMIT).await.unwrap_err(),
-        H2Next::Reset(Reason::REFUSED_STREAM)
-    );
+    requests.recv().await.unwrap().1.send_reset(Reason::REFUSED_STREAM);
+    assert_eq!(call.head(LIMIT).await.unwrap_err(), H2Next::Reset(Reason::REFUSED_STREAM));
 }
 
 #[tokio::test]
 async fn a_client_resets_a_stream_before_and_after_its_head() {
     let (mut client, mut requests) = serve(65_535).await;
-    client
-        .start("GET", "/", &[])
-        .await
-        .unwrap()
-        .reset(Reason::CANCEL);
+    client.start("GET", "/", &[]).await.unwrap().reset(Reason::CANCEL);
     let call = client.start("GET", "/", &[]).await.unwrap();
     // The first stream may be gone before the server has seen it.
     let mut sending = loop {
@@ -148,15 +115,12 @@ async fn a_client_resets_a_stream_before_and_after_its_head() {
         if request.into_body().stream_id().as_u32() == 3 {
             break respond.send_response(Response::new(()), false).unwrap();
         }
-        let reason = timeout(LIMIT, std::future::poll_fn(|cx| respond.poll_reset(cx)))
-            .await
-            .unwrap();
+        let reason =
+            timeout(LIMIT, std::future::poll_fn(|cx| respond.poll_reset(cx))).await.unwrap();
         assert_eq!(reason.unwrap(), Reason::CANCEL);
     };
     call.head(LIMIT).await.unwrap().1.reset(Reason::NO_ERROR);
-    let reason = timeout(LIMIT, std::future::poll_fn(|cx| sending.poll_reset(cx)))
-        .await
-        .unwrap();
+    let reason = timeout(LIMIT, std::future::poll_fn(|cx| sending.poll_reset(cx))).await.unwrap();
     assert_eq!(reason.unwrap(), Reason::NO_ERROR);
 }
 
@@ -171,9 +135,8 @@ async fn dropping_a_call_or_a_body_cancels_its_stream() {
         } else {
             drop(call);
         }
-        let reason = timeout(LIMIT, std::future::poll_fn(|cx| sending.poll_reset(cx)))
-            .await
-            .unwrap();
+        let reason =
+            timeout(LIMIT, std::future::poll_fn(|cx| sending.poll_reset(cx))).await.unwrap();
         assert_eq!(reason.unwrap(), Reason::CANCEL);
     }
 }
@@ -189,21 +152,11 @@ async fn a_wait_for_a_head_is_bounded() {
 async fn close_leaves_with_fin_and_kill_with_rst() {
     let (client, mut server) = raw().await;
     client.close().await;
-    assert!(
-        timeout(LIMIT, server.read_to_end(&mut Vec::new()))
-            .await
-            .unwrap()
-            .is_ok()
-    );
+    assert!(timeout(LIMIT, server.read_to_end(&mut Vec::new())).await.unwrap().is_ok());
 
     let (client, mut server) = raw().await;
     client.kill().await;
-    assert!(
-        timeout(LIMIT, server.read_to_end(&mut Vec::new()))
-            .await
-            .unwrap()
-            .is_err()
-    );
+    assert!(timeout(LIMIT, server.read_to_end(&mut Vec::new())).await.unwrap().is_err());
 }
 
 #[tokio::test]
@@ -220,16 +173,7 @@ async fn a_lost_connection_ends_its_bodies() {
 async fn a_frozen_client_stays_connected_and_can_still_be_killed() {
     let (client, mut server) = raw().await;
     client.freeze();
-    assert!(
-        timeout(MOMENT, server.read_to_end(&mut Vec::new()))
-            .await
-            .is_err()
-    );
+    assert!(timeout(MOMENT, server.read_to_end(&mut Vec::new())).await.is_err());
     client.kill().await;
-    assert!(
-        timeout(LIMIT, server.read_to_end(&mut Vec::new()))
-            .await
-            .unwrap()
-            .is_err()
-    );
+    assert!(timeout(LIMIT, server.read_to_end(&mut Vec::new())).await.unwrap().is_err());
 }

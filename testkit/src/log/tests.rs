@@ -14,27 +14,18 @@ async fn clones_write_into_one_log_in_order_and_with_times() {
     sleep(Duration::from_secs(3)).await;
     log.clone().push(Event::Poll);
 
-    let expected = [
-        (start, Event::Note("first".into())),
-        (start + Duration::from_secs(3), Event::Poll),
-    ];
+    let expected =
+        [(start, Event::Note("first".into())), (start + Duration::from_secs(3), Event::Poll)];
     assert_eq!(log.events(), expected);
     assert_eq!(log.story(), [Event::Note("first".into()), Event::Poll]);
-    assert_eq!(
-        (log.polls(), log.count(|event| *event == Event::End)),
-        (1, 0)
-    );
+    assert_eq!((log.polls(), log.count(|event| *event == Event::End)), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropped_waits_for_a_drop_to_come() {
     let log = Log::new();
     let start = Instant::now();
-    assert!(
-        timeout(Duration::from_secs(1), log.dropped())
-            .await
-            .is_err()
-    );
+    assert!(timeout(Duration::from_secs(1), log.dropped()).await.is_err());
 
     let other = log.clone();
     tokio::spawn(async move {
@@ -42,10 +33,7 @@ async fn dropped_waits_for_a_drop_to_come() {
         sleep(Duration::from_secs(1)).await;
         other.push(DROPPED);
     });
-    assert_eq!(
-        log.dropped_within(Duration::from_secs(9)).await,
-        start + Duration::from_secs(2)
-    );
+    assert_eq!(log.dropped_within(Duration::from_secs(9)).await, start + Duration::from_secs(2));
 }
 
 #[tokio::test]

@@ -24,8 +24,7 @@ impl Script {
                 Step::Stall => return self.stay(Step::Stall),
                 Step::Sleep(length) => {
                     // Made here, for a script may be built where there is no runtime.
-                    self.steps
-                        .push_front(Step::Asleep(Box::pin(tokio::time::sleep(length))));
+                    self.steps.push_front(Step::Asleep(Box::pin(tokio::time::sleep(length))));
                 }
                 Step::Asleep(mut sleep) => {
                     if sleep.as_mut().poll(cx).is_pending() {
@@ -110,8 +109,6 @@ impl Body for Script {
 
 impl Drop for Script {
     fn drop(&mut self) {
-        self.log.push(Event::Dropped {
-            panicking: std::thread::panicking(),
-        });
+        self.log.push(Event::Dropped { panicking: std::thread::panicking() });
     }
 }

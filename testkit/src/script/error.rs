@@ -15,10 +15,7 @@ impl ScriptError {
     /// Makes the error and its source.
     pub fn new(message: impl Into<String>) -> Self {
         let message = message.into();
-        Self {
-            root: Root(format!("root of {message}")),
-            message,
-        }
+        Self { root: Root(format!("root of {message}")), message }
     }
 }
 

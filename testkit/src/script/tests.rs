@@ -27,11 +27,7 @@ fn poll(body: &mut Script, wakes: &Wakes) -> String {
 #[test]
 fn the_steps_are_played_in_order_and_logged() {
     let wakes = Wakes::new();
-    let mut body = Script::new()
-        .data("abc")
-        .pending()
-        .data("d")
-        .trailers(HeaderMap::new());
+    let mut body = Script::new().data("abc").pending().data("d").trailers(HeaderMap::new());
     let log = body.log();
     let played: Vec<_> = (0..4).map(|_| poll(&mut body, &wakes)).collect();
     assert_eq!(played, ["data abc", "pending", "data d", "trailers"]);
@@ -40,10 +36,7 @@ fn the_steps_are_played_in_order_and_logged() {
 
     use Event::{Data, Dropped, Poll, Trailers};
     let dropped = Dropped { panicking: false };
-    assert_eq!(
-        log.story(),
-        [Poll, Data(3), Poll, Poll, Data(1), Poll, Trailers, dropped]
-    );
+    assert_eq!(log.story(), [Poll, Data(3), Poll, Poll, Data(1), Poll, Trailers, dropped]);
 }
 
 #[test]
@@ -60,16 +53,7 @@ fn polled_after_an_end_it_goes_on_and_logs_it() {
     let played: Vec<_> = (0..8).map(|_| poll(&mut body, &wakes)).collect();
     assert_eq!(
         played,
-        [
-            "end",
-            "data a",
-            "error boom",
-            "data b",
-            "trailers",
-            "data c",
-            "end",
-            "end"
-        ]
+        ["end", "data a", "error boom", "data b", "trailers", "data c", "end", "end"]
     );
     assert_eq!(body.log().count(|event| *event == Event::PollAfterEnd), 7);
 }
@@ -78,10 +62,7 @@ fn polled_after_an_end_it_goes_on_and_logs_it() {
 fn a_stall_is_pending_for_ever_and_wakes_nobody() {
     let wakes = Wakes::new();
     let mut body = Script::new().stall().data("never");
-    assert_eq!(
-        [poll(&mut body, &wakes), poll(&mut body, &wakes)],
-        ["pending", "pending"]
-    );
+    assert_eq!([poll(&mut body, &wakes), poll(&mut body, &wakes)], ["pending", "pending"]);
     assert_eq!(wakes.count(), 0);
 }
 
@@ -98,19 +79,12 @@ fn a_gate_lets_each_of_its_bodies_pass_and_wakes_the_latest_waker() {
     let mut one = Script::new().wait(&gate).data("1");
     let mut two = Script::new().wait(&gate).data("2");
     assert_eq!(
-        [
-            poll(&mut one, &stale),
-            poll(&mut one, &fresh),
-            poll(&mut two, &fresh)
-        ],
+        [poll(&mut one, &stale), poll(&mut one, &fresh), poll(&mut two, &fresh)],
         ["pending"; 3]
     );
     gate.open();
     assert_eq!((stale.count(), fresh.count()), (0, 2));
-    assert_eq!(
-        [poll(&mut one, &fresh), poll(&mut two, &fresh)],
-        ["data 1", "data 2"]
-    );
+    assert_eq!([poll(&mut one, &fresh), poll(&mut two, &fresh)], ["data 1", "data 2"]);
 }
 
 // Not a tokio test: a script must be buildable where there is no runtime.
@@ -128,10 +102,7 @@ fn sleep_runs_on_paused_time_from_its_first_poll() {
         let start = Instant::now();
         let log = body.log();
         assert_eq!(drain(body).await.data, "a");
-        assert_eq!(
-            log.first(|event| *event == Event::Data(1)).await,
-            start + second
-        );
+        assert_eq!(log.first(|event| *event == Event::Data(1)).await, start + second);
         assert_eq!(log.dropped().await, start + 3 * second);
     });
 }
@@ -160,14 +131,7 @@ fn a_panic_is_logged_and_so_is_a_drop_while_it_unwinds() {
     let payload =
         catch_unwind(AssertUnwindSafe(move || poll(&mut body, &Wakes::new()))).unwrap_err();
     assert_eq!(payload.downcast_ref::<String>().unwrap(), "ouch");
-    assert_eq!(
-        log.story(),
-        [
-            Event::Poll,
-            Event::Panic,
-            Event::Dropped { panicking: true }
-        ]
-    );
+    assert_eq!(log.story(), [Event::Poll, Event::Panic, Event::Dropped { panicking: true }]);
 }
 
 #[test]
@@ -204,10 +168,7 @@ fn a_hint_counts_down_with_the_data() {
     lower.set_lower(2);
     let mut body = Script::new().data("a").hint(lower);
     poll(&mut body, &wakes);
-    assert_eq!(
-        (body.size_hint().lower(), body.size_hint().upper()),
-        (1, None)
-    );
+    assert_eq!((body.size_hint().lower(), body.size_hint().upper()), (1, None));
     assert_eq!(Script::new().size_hint().upper(), None);
 }
 

@@ -116,11 +116,6 @@ impl Play {
 }
 
 fn encode(chunk: &[u8]) -> Bytes {
-    assert!(
-        !chunk.is_empty(),
-        "an empty chunk is the last one: say last_chunk"
-    );
-    [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"]
-        .concat()
-        .into()
+    assert!(!chunk.is_empty(), "an empty chunk is the last one: say last_chunk");
+    [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat().into()
 }

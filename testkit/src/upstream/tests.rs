@@ -42,10 +42,7 @@ async fn a_play_is_performed_byte_for_byte() {
 async fn each_connection_has_its_play_and_the_last_play_serves_the_rest() {
     let upstream = Upstream::start([Play::new().send("a"), Play::new().send("b")]).await;
     for expected in ["a", "b", "b"] {
-        assert_eq!(
-            get(&upstream).await.read_to_end(LIMIT).await.bytes,
-            expected.as_bytes()
-        );
+        assert_eq!(get(&upstream).await.read_to_end(LIMIT).await.bytes, expected.as_bytes());
     }
     assert_eq!(upstream.conns().len(), 3);
 }
@@ -54,24 +51,14 @@ async fn each_connection_has_its_play_and_the_last_play_serves_the_rest() {
 async fn the_request_is_recorded_and_its_body_awaited() {
     let upstream = Upstream::start([Play::new().send("ok")]).await;
     let mut client = H1::connect(upstream.addr()).await.unwrap();
-    client
-        .send("POST /x HTTP/1.1\r\nContent-Length: 4\r\n\r\nab")
-        .await
-        .unwrap();
+    client.send("POST /x HTTP/1.1\r\nContent-Length: 4\r\n\r\nab").await.unwrap();
     assert_eq!(
-        client
-            .read_until(|bytes| !bytes.is_empty(), MOMENT)
-            .await
-            .unwrap_err()
-            .how,
+        client.read_until(|bytes| !bytes.is_empty(), MOMENT).await.unwrap_err().how,
         How::TimedOut
     );
     client.send("cd").await.unwrap();
     assert_eq!(client.read_to_end(LIMIT).await.bytes, b"ok");
-    assert_eq!(
-        upstream.request(0, LIMIT).await.start_line(),
-        "POST /x HTTP/1.1"
-    );
+    assert_eq!(upstream.request(0, LIMIT).await.start_line(), "POST /x HTTP/1.1");
     assert_eq!(upstream.conns()[0].body, "abcd");
 }
 
@@ -81,11 +68,7 @@ async fn a_gate_holds_a_play_up() {
     let upstream = Upstream::start([Play::new().wait(&gate).send("late")]).await;
     let mut client = get(&upstream).await;
     assert_eq!(
-        client
-            .read_until(|bytes| !bytes.is_empty(), MOMENT)
-            .await
-            .unwrap_err()
-            .how,
+        client.read_until(|bytes| !bytes.is_empty(), MOMENT).await.unwrap_err().how,
         How::TimedOut
     );
     gate.open();
