@@ -1,4 +1,40 @@
-//! The one service for layers that only wrap the body of the response.
+//! The one service for layers that only wrap the response: a layer says what to do when the request passes and what when the
+//! response does, and needs no service and no future of its own.
+//!
+//! ```
+//! use http::{HeaderValue, Request, Response, request};
+//! use tower::{Layer, ServiceExt, layer::layer_fn, service_fn};
+//! use tower_lifeline::{exchange::{Exchange, ExchangeId}, wrap::{Guard, Plan, Wrap}};
+//!
+//! /// Tells each client the id of its exchange.
+//! #[derive(Clone)]
+//! struct Label;
+//!
+//! struct Id(ExchangeId);
+//!
+//! impl Plan for Label {
+//!     type Guard = Id;
+//!     fn plan(&self, exchange: &Exchange, _: &request::Parts) -> Id {
+//!         Id(exchange.id())
+//!     }
+//! }
+//!
+//! impl<B, E> Guard<B, E> for Id {
+//!     type Body = B;
+//!     fn wrap(self, mut response: Response<B>) -> Response<B> {
+//!         if let Ok(id) = HeaderValue::try_from(self.0.to_string()) {
+//!             response.headers_mut().insert("x-exchange-id", id);
+//!         }
+//!         response
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let hello = service_fn(|_: Request<()>| async { Ok::<_, std::io::Error>(Response::new(())) });
+//! let service = layer_fn(|inner| Wrap::new(inner, Label)).layer(hello);
+//! assert!(service.oneshot(Request::new(())).await.unwrap().headers().contains_key("x-exchange-id"));
+//! # }
+//! ```
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -55,7 +91,8 @@ pub struct Wrap<S, P> {
 }
 
 impl<S, P> Wrap<S, P> {
-    pub(crate) const fn new(inner: S, plan: P) -> Self {
+    /// Wraps the response bodies of `inner` as `plan` says.
+    pub const fn new(inner: S, plan: P) -> Self {
         Self { inner, plan }
     }
 

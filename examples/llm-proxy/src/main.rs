@@ -1,1 +1,128 @@
-fn main() {}
+//! A streaming LLM proxy: the layers of tower-lifeline between a client and an upstream. `llm-proxy --help`.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    net::SocketAddr,
+    process::ExitCode,
+    time::Duration,
+};
+
+use tokio::net::TcpListener;
+use tower::{BoxError, ServiceBuilder, service_fn};
+use tower_lifeline::{
+    abort::{AbortKind, AbortLayer, AbortRegistry},
+    error::ErrorChain,
+    final_frame::FinalFrameLayer,
+    finalize::FinalizeLayer,
+    keepalive::IdleKeepaliveLayer,
+    tee::TeeLayer,
+};
+
+use crate::{
+    admin::Admin,
+    books::Books,
+    forward::Forward,
+    label::LabelLayer,
+    options::{Layers, Options},
+};
+
+mod admin;
+mod books;
+mod choices;
+mod forward;
+mod label;
+mod options;
+mod reply;
+mod serve;
+mod signals;
+mod simulate;
+#[cfg(test)]
+mod testing;
+mod units;
+mod upstream;
+
+/// How long clients may take to read what was left for them at shutdown.
+const GRACE: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
+    let options = Options::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    match run(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", ErrorChain::of(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<(), BoxError> {
+    let listener = TcpListener::bind(options.listen).await?;
+    let admin_listener = TcpListener::bind(options.admin).await?;
+    let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
+    let simulated = options.upstream.is_none();
+    let upstream = match options.upstream {
+        Some(upstream) => upstream,
+        None => simulate::start().await?,
+    };
+    let forward = Forward::new(upstream)?;
+    let (books, registry) = (Books::default(), AbortRegistry::new());
+    let shutdown = registry.root().clone();
+
+    let finalize = FinalizeLayer::with({
+        let books = books.clone();
+        move |request| books.open(request)
+    });
+    let endings = finalize.tracker();
+    // From the client to the upstream; see "The order" in the documentation of tower-lifeline.
+    let proxy = ServiceBuilder::new()
+        .layer(LabelLayer)
+        .layer(
+            IdleKeepaliveLayer::new(choices::interval(options.keepalive))
+                .heartbeat(choices::heartbeat),
+        )
+        .layer(FinalFrameLayer::new(choices::final_frame))
+        .layer(AbortLayer::new(choices::handle(&registry)).answer(choices::answer(&books)))
+        .layer(finalize)
+        .layer(TeeLayer::recording(choices::capture(options.capture, options.capture_total)))
+        .service(service_fn({
+            let forward = forward.clone();
+            move |request| reply::or_refusal(forward.clone(), request)
+        }));
+
+    let admin =
+        admin::router(Admin { books, registry, token: options.admin_token.map(Into::into) });
+    tokio::spawn(axum::serve(admin_listener, admin).into_future());
+    announce(address, admin_address, simulated)?;
+
+    let stop = async move {
+        signals::stop().await;
+        shutdown.abort(AbortKind::Shutdown);
+    };
+    match options.layers {
+        Layers::All => serve::serve(listener, proxy, stop, GRACE).await,
+        Layers::None => {
+            let bare = service_fn(move |request| reply::or_refusal(forward.clone(), request));
+            serve::serve(listener, bare, stop, GRACE).await;
+        }
+    }
+    endings.drained().await;
+    Ok(())
+}
+
+/// Says where it listens, and what to paste to see it at work.
+fn announce(proxy: SocketAddr, admin: SocketAddr, simulated: bool) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "listening on http://{proxy}")?;
+    writeln!(stdout, "admin on http://{admin}")?;
+    stdout.flush()?;
+    if simulated {
+        let question =
+            r#"{"model":"sim","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+        let json = "content-type: application/json";
+        eprintln!("curl -N http://{proxy}/v1/chat/completions -H '{json}' -d '{question}'");
+        eprintln!("curl http://{admin}/streams");
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! Why a request got no answer from the upstream.
+
+use std::{error::Error, fmt};
+
+use hyper_util::client::legacy;
+
+/// Why there is no response head.
+#[derive(Debug)]
+pub(crate) enum ForwardError {
+    /// No connection to the upstream could be made.
+    Unreachable(legacy::Error),
+    /// A connection was there, and it failed before a response head came.
+    Failed(legacy::Error),
+    /// The request's target can not be expressed under the upstream's base URL.
+    Target(http::Error),
+    /// CONNECT: a reverse proxy opens no tunnels.
+    Tunnel,
+}
+
+impl From<legacy::Error> for ForwardError {
+    fn from(error: legacy::Error) -> Self {
+        if error.is_connect() { Self::Unreachable(error) } else { Self::Failed(error) }
+    }
+}
+
+impl fmt::Display for ForwardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreachable(_) => "the upstream can not be reached",
+            Self::Failed(_) => "the upstream failed before it answered",
+            Self::Target(_) => "the upstream has no such address",
+            Self::Tunnel => "CONNECT is not supported",
+        })
+    }
+}
+
+impl Error for ForwardError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Unreachable(error) | Self::Failed(error) => Some(error),
+            Self::Target(error) => Some(error),
+            Self::Tunnel => None,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The headers that every response carries.
+
+use http::{HeaderName, HeaderValue, Response, header::CACHE_CONTROL, request};
+use tower_layer::Layer;
+use tower_lifeline::{
+    Media,
+    exchange::{Exchange, ExchangeId},
+    wrap::{Guard, Plan, Wrap},
+};
+
+use crate::books::Asked;
+
+const EXCHANGE_ID: HeaderName = HeaderName::from_static("x-exchange-id");
+/// Without it nginx holds a stream back until it has ended.
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Names the exchange on every response, and asks proxies not to buffer or cache a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LabelLayer;
+
+impl<S> Layer<S> for LabelLayer {
+    type Service = Wrap<S, Self>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Wrap::new(inner, *self)
+    }
+}
+
+impl Plan for LabelLayer {
+    type Guard = Label;
+
+    fn plan(&self, exchange: &Exchange, request: &request::Parts) -> Label {
+        exchange.insert(Asked::of(request));
+        Label(exchange.id())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Label(ExchangeId);
+
+impl<B, E> Guard<B, E> for Label {
+    type Body = B;
+
+    fn wrap(self, mut response: Response<B>) -> Response<B> {
+        let media = Media::of(response.headers());
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::try_from(self.0.to_string()) {
+            headers.insert(EXCHANGE_ID, id);
+        }
+        if media == Media::EventStream {
+            headers.entry(ACCEL_BUFFERING).or_insert(HeaderValue::from_static("no"));
+            headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+        }
+        response
+    }
+}

@@ -1,0 +1,102 @@
+//! The command line.
+
+use std::{ffi::OsString, net::SocketAddr, time::Duration};
+
+use clap::{
+    CommandFactory, Parser, ValueEnum, builder::NonEmptyStringValueParser, error::ErrorKind,
+};
+
+use crate::{simulate, units, upstream::Upstream};
+
+#[cfg(test)]
+mod tests;
+
+/// A limit that `off` switches off. (Under its own name clap would take the `Option` for an optional argument.)
+pub(crate) type Limit<T> = Option<T>;
+
+/// A streaming reverse proxy for LLM traffic.
+///
+/// It forwards every request to the upstream and streams the answer back, with heartbeats, a kill
+/// switch and one account of each exchange.
+///
+/// Durations are written like 500ms, 15s, 2m, 1h; sizes like 512B, 64KiB, 1MiB, 2GiB; `off` switches
+/// a limit off.
+#[derive(Debug, Clone, Parser)]
+#[command(version, verbatim_doc_comment, after_help = simulate::HELP)]
+pub(crate) struct Options {
+    /// Address to serve clients on; port 0 picks one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+
+    /// Address of the admin listener; one that is not loopback needs --admin-token
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    pub(crate) admin: SocketAddr,
+
+    /// Demand `Authorization: Bearer T` of every admin request [default: none]
+    #[arg(long, value_name = "T", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) admin_token: Option<String>,
+
+    /// Base URL of the upstream: http (HTTP/1.1), h2c (HTTP/2 with prior knowledge) or https (by ALPN)
+    /// [default: a simulated LLM inside this process, see below]
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: Option<Upstream>,
+
+    /// Send a heartbeat when a stream is idle for so long, or `off`
+    #[arg(long, value_name = "D", default_value = "15s", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) keepalive: Limit<Duration>,
+
+    /// Bytes of each response kept for accounting, or `off`
+    #[arg(long, value_name = "N", default_value = "1MiB", value_parser = size, allow_hyphen_values = true)]
+    pub(crate) capture: Limit<usize>,
+
+    /// Bytes kept for all streams together, or `off` for no limit
+    #[arg(long, value_name = "N", default_value = "256MiB", value_parser = size, allow_hyphen_values = true)]
+    pub(crate) capture_total: Limit<usize>,
+
+    /// For benches: `none` forwards through bare hyper, without the layers
+    #[arg(long, value_name = "WHICH", default_value = "all")]
+    pub(crate) layers: Layers,
+}
+
+/// Which layers stand between the client and the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Layers {
+    All,
+    None,
+}
+
+impl Options {
+    /// Reads the command line; the error prints itself and exits with the right code ([`clap::Error::exit`]).
+    pub(crate) fn read(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let options = Self::try_parse_from(arguments)?;
+        if options.admin_token.is_none() && !options.admin.ip().to_canonical().is_loopback() {
+            return Err(Self::command().error(
+                ErrorKind::MissingRequiredArgument,
+                format!(
+                    "--admin {} is not a loopback address: it needs --admin-token",
+                    options.admin
+                ),
+            ));
+        }
+        Ok(options)
+    }
+}
+
+fn interval(text: &str) -> Result<Limit<Duration>, String> {
+    match text {
+        "off" => Ok(None),
+        _ => match units::duration(text)? {
+            Duration::ZERO => Err("it must be more than nothing, or `off`".to_owned()),
+            interval => Ok(Some(interval)),
+        },
+    }
+}
+
+fn size(text: &str) -> Result<Limit<usize>, String> {
+    match text {
+        "off" => Ok(None),
+        _ => units::size(text).map(Some),
+    }
+}

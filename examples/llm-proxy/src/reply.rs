@@ -1,0 +1,61 @@
+//! Answers of our own, all of one shape.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use serde_json::json;
+use tower::ServiceExt;
+use tower_lifeline::{
+    error::ErrorChain,
+    exchange::{Cause, Exchange},
+};
+
+use crate::forward::{Forward, ForwardError};
+
+#[cfg(test)]
+mod tests;
+
+/// The upstream's answer, or ours where it gives none.
+pub(crate) async fn or_refusal(
+    forward: Forward,
+    request: Request<Incoming>,
+) -> Result<Response<Either<Incoming, Full<Bytes>>>, Infallible> {
+    let exchange = Exchange::get(request.extensions());
+    Ok(match forward.oneshot(request).await {
+        Ok(response) => response.map(Either::Left),
+        Err(error) => {
+            if let Some(exchange) = exchange {
+                exchange.record(Cause::failed(&error));
+            }
+            no_answer(&error).map(|body| Either::Right(Full::new(body)))
+        }
+    })
+}
+
+/// A JSON error body under `status`; `code` is the ending's reason or outcome.
+pub(crate) fn refusal(status: StatusCode, message: &str, code: &str) -> Response<Bytes> {
+    let kind = match status {
+        StatusCode::BAD_GATEWAY => "upstream",
+        StatusCode::SERVICE_UNAVAILABLE => "aborted",
+        StatusCode::GATEWAY_TIMEOUT => "timeout",
+        _ => "refused",
+    };
+    let body = json!({"type": "error", "error": {"type": kind, "message": message, "code": code}});
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// What the client is told when the upstream gave no answer.
+pub(crate) fn no_answer(error: &ForwardError) -> Response<Bytes> {
+    let status = match error {
+        ForwardError::Unreachable(_) | ForwardError::Failed(_) => StatusCode::BAD_GATEWAY,
+        ForwardError::Target(_) => StatusCode::BAD_REQUEST,
+        ForwardError::Tunnel => StatusCode::NOT_IMPLEMENTED,
+    };
+    refusal(status, &ErrorChain::of(error).to_string(), "failed")
+}

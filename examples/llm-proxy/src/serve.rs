@@ -1,0 +1,100 @@
+//! Accepts connections and serves HTTP/1 and HTTP/2 (prior knowledge) on each.
+
+use std::{convert::Infallible, pin::pin, time::Duration};
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tower::{BoxError, Service};
+
+#[cfg(test)]
+mod tests;
+
+/// For a request head to arrive, and for an idle connection to send the next one.
+const HEAD_TIME: Duration = Duration::from_secs(60);
+/// An HTTP/2 peer that does not answer a PING for so long, after so long a silence, is gone.
+const PING: Duration = Duration::from_secs(20);
+/// One stalled upload may hold so much; its siblings on the connection are not starved by it.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+/// When no connection can be accepted (no file descriptors left) trying at once again would only burn the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `shutdown` resolves, then lets open exchanges finish for at most `grace`, then cuts them.
+pub(crate) async fn serve<S, B>(
+    listener: TcpListener,
+    service: S,
+    shutdown: impl Future<Output = ()>,
+    grace: Duration,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let server = server();
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let stream = tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
+            stream = accept(&listener) => stream,
+        };
+        let connection = server
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone()))
+            .into_owned();
+        let connection = graceful.watch(connection);
+        connections.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error, "a client's connection ended");
+            }
+        });
+    }
+    drop(listener);
+    if timeout(grace, graceful.shutdown()).await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+fn server() -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    server
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // A delayed heartbeat or event is worth less than a full packet.
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no connection accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! An `https` upstream, found trustworthy by the platform's roots (here: `SSL_CERT_FILE`), spoken to as ALPN says.
+
+use std::{error::Error, path::Path, process::Stdio, sync::Arc, time::Duration};
+
+use hyper::{Request, Response, body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// An authority that nobody knows, and a server's TLS settings under it.
+fn tls(alpn: &[&str]) -> Result<(String, TlsAcceptor)> {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+    let key = KeyPair::generate()?;
+    let leaf = CertificateParams::new(["127.0.0.1".to_owned()])?.signed_by(&key, &authority)?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], key)?;
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Ok((authority.pem(), TlsAcceptor::from(Arc::new(config))))
+}
+
+/// Answers with the version and the authority it was asked under.
+async fn upstream(listener: TcpListener, acceptor: TlsAcceptor) {
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let host = request.headers().get("host").cloned();
+        let authority = request.uri().authority().map(ToString::to_string);
+        let told = format!("{:?} {host:?} {authority:?} END", request.version());
+        Ok::<_, std::convert::Infallible>(Response::new(told))
+    });
+    while let Ok((stream, _)) = listener.accept().await {
+        let acceptor = acceptor.clone();
+        tokio::spawn(async move {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                let _ = auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            }
+        });
+    }
+}
+
+/// The proxy, and where it listens.
+async fn proxy(upstream: &str, roots: &Path) -> Result<(Child, String)> {
+    let mut proxy = Command::new(env!("CARGO_BIN_EXE_llm-proxy"))
+        .args(["--listen=127.0.0.1:0", "--admin=127.0.0.1:0"])
+        .args(["--upstream", upstream])
+        .env("SSL_CERT_FILE", roots)
+        .env_remove("SSL_CERT_DIR")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let stdout = proxy.stdout.take().ok_or("no stdout")?;
+    let mut lines = BufReader::new(stdout).lines();
+    while let Some(line) = lines.next_line().await? {
+        if let Some(address) = line.strip_prefix("listening on http://") {
+            return Ok((proxy, address.to_owned()));
+        }
+    }
+    Err("the proxy never listened".into())
+}
+
+async fn ask(address: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+/// What a client of the proxy gets from an upstream that offers `alpn`, with its authority known or not.
+async fn through_tls(alpn: &[&str], known: bool) -> Result<(String, String)> {
+    let (authority, acceptor) = tls(alpn)?;
+    let roots = std::env::temp_dir().join(format!(
+        "llm-proxy-roots-{}-{}-{known}.pem",
+        std::process::id(),
+        alpn.concat().replace('/', "")
+    ));
+    let other = tls(&[])?.0;
+    std::fs::write(&roots, if known { authority } else { other })?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let at = listener.local_addr()?.to_string();
+    tokio::spawn(upstream(listener, acceptor));
+    let (_proxy, address) = proxy(&format!("https://{at}"), &roots).await?;
+    let answer = ask(&address).await;
+    std::fs::remove_file(&roots)?;
+    Ok((answer?, at))
+}
+
+#[tokio::test]
+async fn alpn_chooses_between_http1_and_http2() -> Result<()> {
+    for (alpn, version) in
+        [(&["http/1.1"][..], "HTTP/1.1"), (&["h2", "http/1.1"], "HTTP/2.0"), (&[], "HTTP/1.1")]
+    {
+        let (answer, at) = timeout(Duration::from_secs(20), through_tls(alpn, true)).await??;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        let expected = match version {
+            "HTTP/2.0" => format!("HTTP/2.0 None Some({at:?}) END"),
+            _ => format!("HTTP/1.1 Some({at:?}) None END"),
+        };
+        assert!(answer.contains(&expected), "{answer} is not {expected}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upstream_of_an_unknown_authority_is_a_502_that_says_why() -> Result<()> {
+    let (answer, _) = timeout(Duration::from_secs(20), through_tls(&[], false)).await??;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(answer.contains("\"type\":\"upstream\""), "{answer}");
+    assert!(answer.contains("invalid peer certificate"), "{answer}");
+    Ok(())
+}
