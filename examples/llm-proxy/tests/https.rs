@@ -56,7 +56,7 @@ async fn upstream(listener: TcpListener, acceptor: TlsAcceptor) {
     }
 }
 
-/// The proxy, and where it listens.
+/// The proxy, and where it listens. Its stdout stays open: a process that can not say what it has to say ends.
 async fn proxy(upstream: &str, roots: &Path) -> Result<(Child, String)> {
     let mut proxy = Command::new(env!("CARGO_BIN_EXE_llm-proxy"))
         .args(["--listen=127.0.0.1:0", "--admin=127.0.0.1:0"])
@@ -66,11 +66,11 @@ async fn proxy(upstream: &str, roots: &Path) -> Result<(Child, String)> {
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let stdout = proxy.stdout.take().ok_or("no stdout")?;
-    let mut lines = BufReader::new(stdout).lines();
+    let mut lines = BufReader::new(proxy.stdout.as_mut().ok_or("no stdout")?).lines();
     while let Some(line) = lines.next_line().await? {
         if let Some(address) = line.strip_prefix("listening on http://") {
-            return Ok((proxy, address.to_owned()));
+            let address = address.to_owned();
+            return Ok((proxy, address));
         }
     }
     Err("the proxy never listened".into())
