@@ -3,6 +3,9 @@
 //! A client can do nothing with half an event, so it loses nothing when the second half is waited for; and whoever wants to
 //! put something in between, or to end the stream early, can do so at any time. Nothing is copied.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -182,8 +185,11 @@ impl Align {
         self.queue.is_empty()
     }
 
-    /// Whether the first event was handed on.
-    pub(crate) fn has_begun(&self) -> bool {
-        !self.untouched
+    /// Whether the first event was handed on, once nothing is left that may be.
+    pub(crate) const fn has_begun(&self) -> bool {
+        match &self.rule {
+            Rule::Events(boundary) => boundary.has_begun(),
+            Rule::Lines { .. } | Rule::Messages(_) | Rule::Unknown => !self.untouched,
+        }
     }
 }

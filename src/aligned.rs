@@ -60,13 +60,14 @@ impl<B: Body<Data = Bytes>> Body for Aligned<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
         loop {
+            let budget = ready!(coop::poll_proceed(cx));
             if let Some(chunk) = this.align.as_mut().and_then(Align::pop) {
+                budget.made_progress();
                 return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
             let Some(inner) = this.inner.as_mut().as_pin_mut() else {
                 return Poll::Ready(this.last.take());
             };
-            let budget = ready!(coop::poll_proceed(cx));
             let polled = ready!(inner.poll_frame(cx));
             budget.made_progress();
             let ended = match &polled {

@@ -5,6 +5,9 @@
 //! takes it out to poll it and puts it back; whoever cuts takes it out and drops it. The lock is never held while
 //! foreign code runs, so nothing here can dead-lock, and a poll in progress ends the value itself when it comes back.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,

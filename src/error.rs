@@ -1,5 +1,8 @@
 //! How errors are read without being owned, boxed or changed.
 
+#[cfg(test)]
+mod tests;
+
 use std::{error::Error, fmt, sync::Arc};
 
 /// A boxed error, as hyper, axum and tonic take it from a body.

@@ -1,5 +1,8 @@
 //! The gRPC statuses that are made here, and where one message ends and the next begins.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write;
 
 use bytes::Bytes;
@@ -25,18 +28,22 @@ pub(crate) fn trailers_only(code: u16, message: &str) -> Response<Bytes> {
 }
 
 /// Encodes what the grammar of `grpc-message` demands and no more, since clients show the rest as it is; at most 1 KiB,
-/// for the metadata of a response has 8 KiB in all (protocol.md 1e).
+/// for the metadata of a response has 8 KiB in all (protocol.md 1e). Never cut in the middle of a character: a client that
+/// can not decode the message takes the code for `UNKNOWN`.
 fn percent_encoded(message: &str) -> String {
     let mut encoded = String::new();
-    for byte in message.bytes() {
-        if encoded.len() + 3 > 1024 {
+    for char in message.chars() {
+        if encoded.len() + 3 * char.len_utf8() > 1024 {
             break;
         }
-        match byte {
-            b'%' => encoded.push_str("%25"),
-            0x20..=0x7e => encoded.push(char::from(byte)),
-            // Writing to a String does not fail.
-            _ => drop(write!(encoded, "%{byte:02X}")),
+        match char {
+            ' '..='~' if char != '%' => encoded.push(char),
+            _ => {
+                for byte in char.encode_utf8(&mut [0; 4]).bytes() {
+                    // Writing to a String does not fail.
+                    let _ = write!(encoded, "%{byte:02X}");
+                }
+            }
         }
     }
     encoded

@@ -1,5 +1,8 @@
 //! What the head of a response says about its body. Every layer that asks such a question asks it here.
 
+#[cfg(test)]
+mod tests;
+
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, response};
 use http_body::Body;
 

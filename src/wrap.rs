@@ -74,7 +74,7 @@ pub trait Guard<B, E> {
         let _ = error;
     }
 
-    /// Is told that the response future panicked, after that future was dropped.
+    /// Is told that the service panicked, in its call or in its future, which is dropped by then.
     fn panicked(self, message: Arc<str>)
     where
         Self: Sized,
@@ -131,7 +131,14 @@ where
         let (parts, body) = request.into_parts();
         // Before the inner service is called: from here on the guard knows of the request.
         let guard = self.plan.plan(&exchange, &parts);
-        let inner = self.inner.call(Request::from_parts(parts, body));
+        let request = Request::from_parts(parts, body);
+        let inner = match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
+            Ok(inner) => inner,
+            Err(payload) => {
+                guard.panicked(message(&*payload));
+                resume_unwind(payload)
+            }
+        };
         WrapFuture { inner: Some(inner), guard: Some(guard) }
     }
 }

@@ -128,7 +128,7 @@ impl<S, F: Clone> Layer<S> for AbortLayer<F> {
 }
 
 /// The service made by [`AbortLayer`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Abort<S, F> {
     inner: S,
     layer: AbortLayer<F>,
@@ -173,5 +173,11 @@ where
 impl<F> fmt::Debug for AbortLayer<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AbortLayer").finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug, F> fmt::Debug for Abort<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Abort").field("inner", &self.inner).finish_non_exhaustive()
     }
 }

@@ -1,5 +1,7 @@
 //! Runs an async hook as a task.
 
+use std::{future::poll_fn, pin::pin, task::Poll};
+
 use tokio::runtime::Handle;
 
 use super::{Ending, FinalizeTracker, Finalizer, tracker::Live};
@@ -11,14 +13,14 @@ pub struct Spawned<H, L> {
     hook: H,
     fallback: L,
     runtime: Option<Handle>,
-    live: Live,
+    tracker: FinalizeTracker,
 }
 
 impl<H, L> Spawned<H, L> {
     pub(super) fn new(hook: H, fallback: L, tracker: &FinalizeTracker) -> Self {
         // The runtime of the call: in a drop there may be none, or one that is being shut down.
         let runtime = Handle::try_current().ok();
-        Self { hook, fallback, runtime, live: tracker.clone().live_one() }
+        Self { hook, fallback, runtime, tracker: tracker.clone() }
     }
 }
 
@@ -29,14 +31,23 @@ where
     L: Fn(Ending) + Send + 'static,
 {
     fn on_end(self, ending: Ending) {
+        // Whoever reports the end counts as live until this returns: there is no gap for `drained`.
+        let live = self.tracker.live_one();
         let mut unfinished =
-            Unfinished { ending: Some(ending.clone()), fallback: self.fallback, live: self.live };
+            Unfinished { ending: Some(ending.clone()), fallback: self.fallback, live };
         let Some(runtime) = self.runtime else { return };
         let hook = (self.hook)(ending);
         // A runtime that is shut down drops the task at once, without a poll and without a panic (truths.md 6).
         runtime.spawn(async move {
-            hook.await;
-            unfinished.finish();
+            let mut hook = pin!(hook);
+            let poll = poll_fn(|cx| match contain(|| hook.as_mut().poll(cx)) {
+                Ok(polled) => polled.map(Ok),
+                Err(message) => Poll::Ready(Err(message)),
+            });
+            match poll.await {
+                Ok(()) => unfinished.finish(),
+                Err(_) => unfinished.live.count_panic(),
+            }
         });
     }
 }
@@ -57,9 +68,6 @@ impl<L: Fn(Ending)> Unfinished<L> {
 impl<L: Fn(Ending)> Drop for Unfinished<L> {
     fn drop(&mut self) {
         let Some(ending) = self.ending.take() else { return };
-        if std::thread::panicking() {
-            self.live.count_panic();
-        }
         if contain(|| (self.fallback)(ending)).is_err() {
             self.live.count_panic();
         }

@@ -57,7 +57,11 @@ impl<B: Body<Data = Bytes>> Body for IdleKeepaliveBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
         if let Poll::Ready(frame) = this.inner.as_mut().poll_frame(cx) {
-            *this.idle_since = None;
+            // An empty frame is silence to the client: HTTP/1 does not even send it.
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            if !data.is_some_and(Bytes::is_empty) {
+                *this.idle_since = None;
+            }
             return Poll::Ready(frame);
         }
         let Some(align) = this.inner.align() else { return Poll::Pending };

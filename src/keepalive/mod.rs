@@ -23,7 +23,7 @@
 //! | event | what happens |
 //! |---|---|
 //! | data frame | whole events are handed on at once; the tail of an unfinished one is held back until it is complete (at most 64 KiB with the memory of its pieces; a larger event is passed through, without heartbeats until it ends) |
-//! | nothing for the interval since a frame went out | one heartbeat |
+//! | nothing for the interval since a frame went out | one heartbeat; an empty frame counts as nothing |
 //! | the client does not read | nothing: a heartbeat is made when the client has room for it, and there is never more than one |
 //! | the clock jumps | one heartbeat, not one for each interval |
 //! | data and heartbeat due together | the data |

@@ -16,6 +16,8 @@ pub(crate) struct Boundary {
     lone_cr: bool,
     /// A byte order mark precedes the first line.
     marked: bool,
+    /// An event has ended.
+    begun: bool,
 }
 
 /// What of the current line is there.
@@ -38,6 +40,7 @@ impl Default for Boundary {
             after_cr: false,
             lone_cr: false,
             marked: false,
+            begun: false,
         }
     }
 }
@@ -101,7 +104,7 @@ impl Boundary {
     fn end_line(&mut self) {
         match self.line {
             Line::Mark(1 | 2) | Line::Field => self.in_event = true,
-            Line::Mark(_) | Line::Empty => self.in_event = false,
+            Line::Mark(_) | Line::Empty => self.begun |= std::mem::take(&mut self.in_event),
             Line::Comment => {}
         }
         self.line = Line::Empty;
@@ -120,6 +123,11 @@ impl Boundary {
     /// allows it, parsers that split at LF LF do not. At the start only if a byte order mark that follows is taken out.
     pub(crate) fn may_insert(&self) -> bool {
         self.at_start() || (self.between_events() && (!self.after_cr || self.lone_cr))
+    }
+
+    /// Whether an event has ended. Comments are none.
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Whether a byte order mark precedes the first line.

@@ -6,7 +6,7 @@
 mod boundary;
 mod event;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use self::boundary::Boundary;
 pub use self::event::{Event, InvalidEvent};

@@ -158,6 +158,10 @@ impl Tape {
                 if granted < data.len() {
                     self.forget(data.len() - granted);
                     granted += self.take_budget(data.len() - granted);
+                    if granted < data.len() {
+                        // Another recording was quicker: older bytes would stand before a hole.
+                        self.forget(self.kept);
+                    }
                     data.advance(data.len() - granted);
                 }
                 if self.frames.len() >= self.limit.frames() {

@@ -84,7 +84,7 @@ async fn abort(
     let (status, result) = match admin.registry.abort(&id, why.into_reason()) {
         Some(true) => (StatusCode::OK, "aborted"),
         Some(false) => (StatusCode::CONFLICT, "finished"),
-        None if admin.books.has_ended(&id) => (StatusCode::CONFLICT, "finished"),
+        None if admin.books.knows(&id) => (StatusCode::CONFLICT, "finished"),
         None => (StatusCode::NOT_FOUND, "unknown"),
     };
     (status, Json(json!({"result": result}))).into_response()

@@ -67,7 +67,7 @@ pub(crate) struct Stream {
 }
 
 /// An ended exchange, for `GET /endings`.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     id: String,
     method: String,
@@ -97,13 +97,19 @@ impl Books {
         Account { books: self.clone(), id, log: Traced::new(request) }
     }
 
-    /// Records an exchange that was aborted before it came to an account.
+    /// Is told that an abort was answered in place of the head; records the exchange if it never came to an account.
     pub(crate) fn turned_away(&self, exchange: &Exchange, reason: &AbortReason) {
         let id = exchange.id().to_string();
         let Some(asked) = exchange.fact::<Asked>() else { return };
-        let known = self.pages().live.contains_key(&id) || self.has_ended(&id);
+        let status = Some(StatusCode::SERVICE_UNAVAILABLE.as_u16());
+        let known = {
+            let mut pages = self.pages();
+            let row = pages.endings.iter_mut().rfind(|row| row.id == id);
+            // It was aborted at the moment of its head, which the client did not get.
+            let ended = row.map(|row| Arc::make_mut(row).status = status).is_some();
+            ended || pages.live.contains_key(&id)
+        };
         if !known {
-            let status = Some(StatusCode::SERVICE_UNAVAILABLE.as_u16());
             let outcome = Outcome::Aborted.as_str();
             let reason = Some(reason.text().to_owned());
             let elapsed_ms = millis(exchange.progress().elapsed());
@@ -121,8 +127,10 @@ impl Books {
         self.pages().endings.iter().rev().take(limit).cloned().collect()
     }
 
-    pub(crate) fn has_ended(&self, id: &str) -> bool {
-        self.pages().endings.iter().any(|row| row.id == id)
+    /// Whether it is under way, or its ending is remembered.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        let pages = self.pages();
+        pages.live.contains_key(id) || pages.endings.iter().any(|row| row.id == id)
     }
 
     fn close(&self, row: Row) {

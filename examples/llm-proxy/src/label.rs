@@ -1,14 +1,20 @@
 //! The headers that every response carries.
 
-use http::{HeaderName, HeaderValue, Response, header::CACHE_CONTROL, request};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+    request,
+};
 use tower_layer::Layer;
 use tower_lifeline::{
-    Media,
     exchange::{Exchange, ExchangeId},
     wrap::{Guard, Plan, Wrap},
 };
 
 use crate::books::Asked;
+
+#[cfg(test)]
+mod tests;
 
 const EXCHANGE_ID: HeaderName = HeaderName::from_static("x-exchange-id");
 /// Without it nginx holds a stream back until it has ended.
@@ -42,15 +48,22 @@ impl<B, E> Guard<B, E> for Label {
     type Body = B;
 
     fn wrap(self, mut response: Response<B>) -> Response<B> {
-        let media = Media::of(response.headers());
+        let event_stream = is_event_stream(response.headers());
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::try_from(self.0.to_string()) {
             headers.insert(EXCHANGE_ID, id);
         }
-        if media == Media::EventStream {
+        if event_stream {
             headers.entry(ACCEL_BUFFERING).or_insert(HeaderValue::from_static("no"));
             headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
         }
         response
     }
+}
+
+/// By the content type alone: what was compressed must not be held back either.
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }

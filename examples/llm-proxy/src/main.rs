@@ -94,10 +94,12 @@ async fn run(options: Options) -> Result<(), BoxError> {
     let admin =
         admin::router(Admin { books, registry, token: options.admin_token.map(Into::into) });
     tokio::spawn(axum::serve(admin_listener, admin).into_future());
+    // From before anyone is told that it runs.
+    let signal = signals::stop();
     announce(address, admin_address, simulated)?;
 
     let stop = async move {
-        signals::stop().await;
+        signal.await;
         shutdown.abort(AbortKind::Shutdown);
     };
     match options.layers {
@@ -114,15 +116,15 @@ async fn run(options: Options) -> Result<(), BoxError> {
 /// Says where it listens, and what to paste to see it at work.
 fn announce(proxy: SocketAddr, admin: SocketAddr, simulated: bool) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "listening on http://{proxy}")?;
-    writeln!(stdout, "admin on http://{admin}")?;
+    writeln!(stdout, "listening on http://{proxy}\nadmin on http://{admin}")?;
     stdout.flush()?;
     if simulated {
         let question =
             r#"{"model":"sim","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
         let json = "content-type: application/json";
-        eprintln!("curl -N http://{proxy}/v1/chat/completions -H '{json}' -d '{question}'");
-        eprintln!("curl http://{admin}/streams");
+        let mut stderr = io::stderr().lock();
+        writeln!(stderr, "curl -N http://{proxy}/v1/chat/completions -H '{json}' -d '{question}'")?;
+        writeln!(stderr, "curl http://{admin}/streams")?;
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "D", default_value = "15s", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) keepalive: Limit<Duration>,
 
-    /// Bytes of each response kept for accounting, or `off`
+    /// Bytes of each response kept for accounting, or `off` for no limit
     #[arg(long, value_name = "N", default_value = "1MiB", value_parser = size, allow_hyphen_values = true)]
     pub(crate) capture: Limit<usize>,
 

@@ -1,1 +1,215 @@
+use axum::body::{Body, to_bytes};
+use http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+use testkit::{Script, drain};
+use tower::ServiceExt;
+use tower_lifeline::{
+    abort::{AbortBody, Aborted},
+    exchange::Exchange,
+    finalize::Finalizer,
+};
 
+use super::{AbortRegistry, Admin, Books, router};
+use crate::books::{Account, Asked};
+
+fn admin(token: Option<&str>) -> Admin {
+    let token = token.map(Into::into);
+    Admin { books: Books::default(), registry: AbortRegistry::new(), token }
+}
+
+/// What is answered to a request with these headers.
+async fn ask_with(
+    admin: &Admin,
+    method: Method,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> (StatusCode, Value) {
+    let mut request = Request::builder().method(method).uri(target);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response =
+        router(admin.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let status = response.status();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+async fn get(admin: &Admin, target: &str) -> Value {
+    let (status, answer) = ask_with(admin, Method::GET, target, &[]).await;
+    assert_eq!(status, StatusCode::OK);
+    answer
+}
+
+async fn delete(admin: &Admin, target: &str) -> (StatusCode, Value) {
+    ask_with(admin, Method::DELETE, target, &[]).await
+}
+
+/// A body that lives as long as the test lets it, in reach of the admin.
+fn live(admin: &Admin, id: &str) -> AbortBody<Script> {
+    AbortBody::new(Script::new().stall(), &admin.registry.handle(id.to_owned()))
+}
+
+/// The text of the reason for which a body was aborted.
+async fn reason(body: AbortBody<Script>) -> String {
+    let error = drain(body).await.error.unwrap();
+    error.downcast_ref::<Aborted>().unwrap().reason().text().to_owned()
+}
+
+/// An exchange under way, as the books know it.
+fn open(admin: &Admin) -> (String, Account) {
+    let mut request = Request::new(());
+    let id = Exchange::of(&mut request).id().to_string();
+    (id, admin.books.open(&request.into_parts().0))
+}
+
+/// An exchange that ended, as the books know it.
+fn ended(admin: &Admin) -> String {
+    let exchange = Exchange::new();
+    exchange.insert(Asked::of(&Request::new(()).into_parts().0));
+    admin.books.turned_away(&exchange, &"stop".into());
+    exchange.id().to_string()
+}
+
+#[tokio::test]
+async fn a_live_exchange_is_aborted_with_the_reason_that_was_given() {
+    let admin = admin(None);
+    let body = live(&admin, "a");
+    let (status, answer) = delete(&admin, "/streams/a?reason=too%20slow%21").await;
+    assert_eq!((status, answer), (StatusCode::OK, json!({"result": "aborted"})));
+    assert_eq!(reason(body).await, "too slow!");
+}
+
+#[tokio::test]
+async fn without_a_reason_the_reason_is_aborted() {
+    for query in ["", "?reason=", "?other=1"] {
+        let admin = admin(None);
+        let (one, two) = (live(&admin, "a"), live(&admin, "b"));
+        delete(&admin, &format!("/streams/a{query}")).await;
+        assert_eq!(reason(one).await, "aborted", "{query}");
+        delete(&admin, &format!("/streams{query}")).await;
+        assert_eq!(reason(two).await, "aborted", "{query}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_first_abort_of_an_exchange_is_one() {
+    let admin = admin(None);
+    let body = live(&admin, "a");
+    delete(&admin, "/streams/a?reason=first").await;
+    let (status, answer) = delete(&admin, "/streams/a?reason=second").await;
+    assert_eq!((status, answer), (StatusCode::CONFLICT, json!({"result": "finished"})));
+    assert_eq!(reason(body).await, "first");
+}
+
+#[tokio::test]
+async fn an_exchange_that_has_ended_is_finished() {
+    let admin = admin(None);
+    let id = ended(&admin);
+    let (status, answer) = delete(&admin, &format!("/streams/{id}")).await;
+    assert_eq!((status, answer), (StatusCode::CONFLICT, json!({"result": "finished"})));
+}
+
+#[tokio::test]
+async fn an_exchange_whose_ending_is_still_being_written_is_finished() {
+    let admin = admin(None);
+    let (id, _account) = open(&admin);
+    let (status, answer) = delete(&admin, &format!("/streams/{id}")).await;
+    assert_eq!((status, answer), (StatusCode::CONFLICT, json!({"result": "finished"})));
+}
+
+#[tokio::test]
+async fn an_id_that_nobody_had_is_unknown() {
+    let admin = admin(None);
+    ended(&admin);
+    let _live = live(&admin, "a");
+    for id in ["b", "A", "0123456789abcdef-1"] {
+        let (status, answer) = delete(&admin, &format!("/streams/{id}")).await;
+        assert_eq!((status, answer), (StatusCode::NOT_FOUND, json!({"result": "unknown"})));
+    }
+}
+
+#[tokio::test]
+async fn aborting_all_counts_those_it_ended() {
+    let admin = admin(None);
+    let bodies = ["a", "b", "c"].map(|id| live(&admin, id));
+    delete(&admin, "/streams/a?reason=alone").await;
+    let (status, answer) = delete(&admin, "/streams?reason=all").await;
+    assert_eq!((status, answer), (StatusCode::OK, json!({"aborted": 2})));
+    assert_eq!(delete(&admin, "/streams?reason=more").await.1, json!({"aborted": 0}));
+    let mut reasons = Vec::new();
+    for body in bodies {
+        reasons.push(reason(body).await);
+    }
+    assert_eq!(reasons, ["alone", "all", "all"]);
+    let later = live(&admin, "d");
+    delete(&admin, "/streams/d?reason=later").await;
+    assert_eq!(reason(later).await, "later");
+}
+
+#[tokio::test]
+async fn the_streams_are_those_that_are_under_way() {
+    let admin = admin(None);
+    assert_eq!(get(&admin, "/streams").await, json!([]));
+    let (id, mut account) = open(&admin);
+    account.on_response(&http::Response::builder().status(206).body(()).unwrap().into_parts().0);
+    ended(&admin);
+    let streams = get(&admin, "/streams").await;
+    assert_eq!(streams.as_array().unwrap().len(), 1);
+    assert_eq!((&streams[0]["id"], &streams[0]["status"]), (&json!(id), &json!(206)));
+}
+
+#[tokio::test]
+async fn endings_are_a_hundred_unless_asked_and_ten_thousand_at_most() {
+    let admin = admin(None);
+    assert_eq!(get(&admin, "/endings").await, json!([]));
+    let mut ids: Vec<String> = (0..10_001).map(|_| ended(&admin)).collect();
+    ids.reverse();
+    for (query, most) in [
+        ("", 100),
+        ("?limit=0", 0),
+        ("?limit=1", 1),
+        ("?limit=10000", 10_000),
+        ("?limit=10001", 10_000),
+    ] {
+        let rows = get(&admin, &format!("/endings{query}")).await;
+        let rows = rows.as_array().unwrap();
+        assert_eq!(rows.len(), most, "{query}");
+        assert!(rows.iter().map(|row| &row["id"]).eq(&ids[..most]), "not the newest: {query}");
+    }
+    let (status, _) = ask_with(&admin, Method::GET, "/endings?limit=some", &[]).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn with_a_token_every_request_needs_it() {
+    let admin = admin(Some("s3cret"));
+    let _live = live(&admin, "a");
+    let good = ("authorization", "Bearer s3cret");
+    for (method, target) in [
+        (Method::GET, "/streams"),
+        (Method::GET, "/endings"),
+        (Method::DELETE, "/streams"),
+        (Method::DELETE, "/streams/a"),
+        (Method::GET, "/nowhere"),
+    ] {
+        for wrong in [
+            None,
+            Some("Bearer wrong!"),
+            Some("Bearer s3cre"),
+            Some("Bearer s3crets"),
+            Some("Bearer "),
+            Some("s3cret"),
+            Some("Basic s3cret"),
+        ] {
+            let headers: Vec<_> = wrong.map(|value| ("authorization", value)).into_iter().collect();
+            let (status, answer) = ask_with(&admin, method.clone(), target, &headers).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {target} {wrong:?}");
+            assert_eq!(answer["error"]["code"], "unauthorized");
+        }
+    }
+    assert_eq!(ask_with(&admin, Method::GET, "/streams", &[good]).await.0, StatusCode::OK);
+    assert_eq!(ask_with(&admin, Method::GET, "/endings", &[good]).await.0, StatusCode::OK);
+    let aborted = ask_with(&admin, Method::DELETE, "/streams", &[good]).await;
+    assert_eq!(aborted, (StatusCode::OK, json!({"aborted": 1})));
+}

@@ -1,1 +1,127 @@
+use std::time::Duration;
 
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use testkit::{Script, drain};
+use tower_lifeline::{
+    Media,
+    abort::{AbortBody, AbortHandle, AbortRegistry},
+    exchange::Exchange,
+    final_frame::FinalFrameBody,
+    keepalive::{Heartbeat, IdleKeepaliveBody},
+    tee::Recording,
+};
+
+use super::{capture, final_frame, handle, heartbeat, interval};
+
+fn chosen(path: &str, content_type: &str) -> Heartbeat {
+    let request = Request::get(path).body(()).unwrap().into_parts().0;
+    let response = Response::builder().header("content-type", content_type).body(()).unwrap();
+    heartbeat(&request)(&response.into_parts().0)
+}
+
+#[test]
+fn the_heartbeat_is_the_one_that_the_clients_of_the_path_survive() {
+    let sse = "text/event-stream";
+    for (path, content_type, expected) in [
+        ("/v1/messages", sse, Heartbeat::anthropic_ping()),
+        ("/v1/messages?beta=true", sse, Heartbeat::anthropic_ping()),
+        ("/anthropic/v1/messages", "Text/Event-Stream; charset=utf-8", Heartbeat::anthropic_ping()),
+        ("/v1/messages/batches", sse, Heartbeat::comment()),
+        ("/v1beta/models/g:streamGenerateContent?alt=sse", sse, Heartbeat::blank_line()),
+        ("/v1/chat/completions", sse, Heartbeat::comment()),
+        ("/v1/responses", sse, Heartbeat::comment()),
+        ("/", sse, Heartbeat::comment()),
+        ("/api/chat", "application/x-ndjson", Heartbeat::space()),
+        ("/v1/messages", "application/x-ndjson", Heartbeat::space()),
+        ("/v1/messages", "application/json", Heartbeat::none()),
+        ("/v1beta/models/g:streamGenerateContent", "application/json", Heartbeat::none()),
+        ("/v1/chat/completions", "application/json", Heartbeat::none()),
+        ("/grpc.Service/Method", "application/grpc", Heartbeat::none()),
+        ("/", "application/octet-stream", Heartbeat::none()),
+    ] {
+        assert_eq!(chosen(path, content_type), expected, "{path} {content_type}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn off_means_no_heartbeat_however_long_the_silence() {
+    let silence = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    let body = |interval| {
+        let script = Script::new().data("data: 1\n\n").sleep(silence).data("data: 2\n\n");
+        IdleKeepaliveBody::new(script, interval, Heartbeat::comment())
+    };
+    let off = drain(body(interval(None))).await;
+    assert_eq!(off.data, "data: 1\n\ndata: 2\n\n");
+    let on = drain(body(interval(Some(silence / 2)))).await;
+    assert_eq!(on.data, "data: 1\n\n: keep-alive\ndata: 2\n\n");
+}
+
+/// What is left of a body of this medium when it is aborted, and whether it ended cleanly.
+async fn last_of(media: Media, begun: &'static str) -> (Bytes, bool) {
+    let aborter = AbortHandle::new();
+    let body = AbortBody::new(Script::new().data(begun).stall(), &aborter);
+    let body = tokio::spawn(drain(FinalFrameBody::new(body, media, final_frame)));
+    tokio::task::yield_now().await;
+    assert!(aborter.abort("stop"));
+    let read = body.await.unwrap();
+    (read.data, read.error.is_none())
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_event_stream_is_told_in_band_all_else_is_cut() {
+    let (data, clean) = last_of(Media::EventStream, "data: 1\n\ndata: tw").await;
+    let error = r#"{"type":"error","error":{"type":"aborted","message":"stop","code":"stop"}}"#;
+    assert_eq!(data, format!("data: 1\n\nevent: error\ndata: {error}\n\n"));
+    assert!(clean);
+    for media in [Media::Ndjson, Media::Other, Media::Grpc] {
+        let (_, clean) = last_of(media, "").await;
+        assert!(!clean, "{media:?}");
+    }
+    assert_eq!(last_of(Media::Ndjson, "{\"a\":1}\n").await.0, "{\"a\":1}\n");
+}
+
+#[test]
+fn an_exchange_is_aborted_by_the_id_that_its_client_was_told() {
+    let registry = AbortRegistry::new();
+    let handle = handle(&registry);
+    let mut request = Request::new(());
+    let id = Exchange::of(&mut request).id().to_string();
+    let other = {
+        let mut request = Request::new(());
+        Exchange::of(&mut request);
+        handle(&request.into_parts().0)
+    };
+    let own = handle(&request.into_parts().0);
+    assert_eq!(registry.abort(&id, "stop"), Some(true));
+    assert_eq!(own.reason().unwrap().text(), "stop");
+    assert!(!other.is_aborted());
+}
+
+/// How many bytes of each of two recordings of 10 bytes are kept.
+async fn kept(bytes: Option<usize>, total: Option<usize>) -> [usize; 2] {
+    let limit = capture(bytes, total);
+    let recordings = [(); 2].map(|()| Recording::new(limit.clone()));
+    for recording in &recordings {
+        let body = Script::new().data("0123456789");
+        drain(tower_lifeline::tee::TeeBody::new(body, recording.sink())).await;
+    }
+    recordings.map(|recording| recording.to_bytes().len())
+}
+
+#[tokio::test]
+async fn a_capture_is_bounded_by_itself_and_with_all_others() {
+    assert_eq!(kept(Some(4), None).await, [4, 4]);
+    assert_eq!(kept(Some(10), Some(15)).await, [10, 5]);
+    assert_eq!(kept(None, Some(15)).await, [10, 5]);
+    assert_eq!(kept(None, None).await, [10, 10]);
+    assert_eq!(kept(Some(0), None).await, [0, 0]);
+}
+
+#[test]
+fn no_heartbeat_is_chosen_without_a_content_type() {
+    let request = Request::get("/v1/messages").body(()).unwrap().into_parts().0;
+    let head = Response::new(()).into_parts().0;
+    assert_eq!(head.headers, HeaderMap::new());
+    assert_eq!(heartbeat(&request)(&head), Heartbeat::none());
+}

@@ -1,0 +1,20 @@
+//! The contract of `llm-proxy`, seen from outside: the real binary, real sockets, upstreams that fail as told.
+// Clippy's own exception for tests does not reach the functions that tests share.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod aborts;
+mod admin;
+mod client;
+mod command_line;
+mod endings;
+mod exactly_one;
+mod forwarding;
+mod heartbeats;
+mod labels;
+mod outcomes;
+mod shutdown;
+mod unclean;
+mod unread;

@@ -1,0 +1,110 @@
+//! An abort while the client does not read: hyper polls nothing then, and yet the upstream is let go at once.
+
+use std::time::Duration;
+
+use testkit::{H1, H2, H2Next, Play, Upstream, dechunk};
+
+use crate::{
+    client::{WIRES, Wire, error_event},
+    common::{LIMIT, Proxy},
+};
+
+/// The upstream is released so soon after an abort.
+const RELEASED: Duration = Duration::from_millis(50);
+/// The ending is readable so soon after it.
+const READABLE: Duration = Duration::from_millis(250);
+
+/// A client that has asked and does not read.
+enum Asleep {
+    H1(H1),
+    H2(H2, testkit::H2Body),
+}
+
+async fn asleep(wire: Wire, proxy: &Proxy) -> Asleep {
+    match wire {
+        Wire::H1 => {
+            let mut client = H1::connect_with_small_buffers(proxy.addr).await.unwrap();
+            client.get_with("/", &[("connection", "close")]).await.unwrap();
+            Asleep::H1(client)
+        }
+        Wire::H2 => {
+            let mut client = H2::connect(proxy.addr).await.unwrap();
+            let (_, body) = client.request("GET", "/", &[]).await.unwrap();
+            Asleep::H2(client, body)
+        }
+    }
+}
+
+/// All that was kept for a client while it did not read.
+async fn wake_up(client: Asleep) -> Vec<u8> {
+    match client {
+        Asleep::H1(mut client) => {
+            client.read_head(LIMIT).await.unwrap();
+            let end = client.read_to_end(LIMIT).await;
+            let body = dechunk(&end.bytes);
+            assert!(body.complete, "no clean end: {:?}", end.how);
+            body.body
+        }
+        Asleep::H2(_connection, mut body) => {
+            let (bytes, end) = body.rest(LIMIT).await;
+            assert_eq!(end, H2Next::End);
+            bytes
+        }
+    }
+}
+
+fn event() -> String {
+    format!("data: {}\n\n", "x".repeat(992))
+}
+
+#[tokio::test]
+async fn the_upstream_is_let_go_at_once_and_the_client_gets_what_was_kept_for_it() {
+    for wire in WIRES {
+        let (mut released, mut readable) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            let upstream = Upstream::start([Play::new().head_sse().flood(event())]).await;
+            let proxy = Proxy::before(upstream.addr(), &[]).await;
+            let client = asleep(wire, &proxy).await;
+            let id = proxy.blocked().await;
+            let target = format!("/streams/{id}?reason=stop");
+            let (asked, status, _) = proxy.ask_admin("DELETE", &target, "").await;
+            assert_eq!(status, 200);
+            released.push(upstream.closed(0, LIMIT).await.duration_since(asked));
+            let ending = proxy.ending().await;
+            readable.push(asked.elapsed());
+            assert_eq!(
+                (&ending["outcome"], &ending["reason"]),
+                (&"aborted".into(), &"stop".into())
+            );
+            assert_eq!(proxy.see("/streams").await, serde_json::json!([]));
+
+            let read = String::from_utf8(wake_up(client).await).unwrap();
+            let last = error_event("aborted", "stop", "stop");
+            let kept =
+                read.strip_suffix(&last).unwrap_or_else(|| panic!("{wire:?}: no last event"));
+            assert!(kept.len() > event().len(), "nothing was kept");
+            assert_eq!(kept, event().repeat(kept.len() / event().len()), "{wire:?}");
+            assert!(kept.len() as u64 <= ending["bytes"].as_u64().unwrap());
+        }
+        released.sort_unstable();
+        readable.sort_unstable();
+        assert!(released[2] < RELEASED, "{wire:?}: {released:?}");
+        assert!(readable[2] < READABLE, "{wire:?}: {readable:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_without_having_read_lets_the_upstream_go() {
+    for wire in WIRES {
+        let upstream = Upstream::start([Play::new().head_sse().flood(event())]).await;
+        let proxy = Proxy::before(upstream.addr(), &[]).await;
+        let client = asleep(wire, &proxy).await;
+        proxy.blocked().await;
+        match client {
+            Asleep::H1(client) => client.reset(),
+            Asleep::H2(client, _body) => client.kill().await,
+        }
+        upstream.closed(0, LIMIT).await;
+        assert_eq!(proxy.ending().await["outcome"], "disconnected", "{wire:?}");
+    }
+}

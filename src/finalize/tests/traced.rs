@@ -1,0 +1,159 @@
+//! The ready-made hook, seen by a subscriber.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use http_body_util::BodyExt;
+use testkit::drain;
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span::{Attributes, Id, Record},
+};
+
+use super::*;
+use crate::exchange::{Cause, Exchange};
+
+/// Keeps the events of one thread.
+#[derive(Clone, Default)]
+struct Capture(Arc<Mutex<Vec<(Level, Fields)>>>);
+
+#[derive(Default)]
+struct Fields(BTreeMap<&'static str, String>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        assert!(self.0.insert(field.name(), format!("{value:?}")).is_none());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name(), format!("{value} as a number"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+}
+
+impl Subscriber for Capture {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "tower_lifeline::finalize"
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        self.0.lock().unwrap().push((*event.metadata().level(), fields));
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+impl Capture {
+    /// The one event that was captured: its level and its fields, sorted.
+    fn only(&self) -> (Level, Vec<String>) {
+        let mut events = self.0.lock().unwrap();
+        let (level, fields) = events.pop().expect("no event was written");
+        assert!(events.is_empty(), "one event for each exchange");
+        (level, fields.0.iter().map(|(name, value)| format!("{name} {value}")).collect())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_exchange_is_a_warning_with_every_field_that_is_known() {
+    let capture = Capture::default();
+    let _guard = tracing::subscriber::set_default(capture.clone());
+    let second = Duration::from_secs(1);
+    let service = FinalizeLayer::traced().layer(service_fn(|request: Request<()>| async move {
+        let exchange = Exchange::get(request.extensions()).unwrap();
+        let error = Some(crate::error::ErrorChain::of(&ScriptError::new("boom")));
+        exchange.record(Cause::Failed { reason: Some("dns".into()), error });
+        tokio::time::sleep(second).await;
+        let script = Script::new().sleep(second).data("abc").sleep(3 * second);
+        let response = Response::builder().status(206).header("grpc-status", "14");
+        Ok::<_, ScriptError>(response.body(script.error("boom")).unwrap())
+    }));
+    let mut request = Request::post("/v1/chat?key=secret").body(()).unwrap();
+    let id = Exchange::of(&mut request).id();
+    let body = service.oneshot(request).await.unwrap_or_else(|error| panic!("{error}")).into_body();
+    drain(body).await;
+    let (level, fields) = capture.only();
+    assert_eq!(level, Level::WARN);
+    let expect = [
+        "bytes 3 as a number",
+        "elapsed_ms 5000 as a number",
+        "error boom: root of boom",
+        &format!("exchange {id}"),
+        "first_frame_ms 2000 as a number",
+        "frames 1 as a number",
+        "grpc_status 14 as a number",
+        "head_ms 1000 as a number",
+        "idle_ms 3000 as a number",
+        "message exchange ended",
+        "method POST",
+        "outcome failed",
+        "path /v1/chat", // Never the query.
+        "reason dns",
+        "status 206 as a number",
+    ];
+    assert_eq!(fields, expect);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_known_is_left_out() {
+    let capture = Capture::default();
+    let _guard = tracing::subscriber::set_default(capture.clone());
+    let service = FinalizeLayer::traced().layer(service_fn(|_: Request<()>| async {
+        std::future::pending::<()>().await;
+        Ok::<_, ScriptError>(Response::new(Script::new()))
+    }));
+    let mut request = get();
+    let id = Exchange::of(&mut request).id();
+    let waited = tokio::time::timeout(Duration::from_millis(7), service.oneshot(request)).await;
+    assert!(waited.is_err());
+    let (level, fields) = capture.only();
+    assert_eq!(level, Level::INFO);
+    let expect = [
+        "bytes 0 as a number",
+        "elapsed_ms 7 as a number",
+        &format!("exchange {id}"),
+        "frames 0 as a number",
+        "message exchange ended",
+        "method GET",
+        "outcome disconnected",
+        "path /",
+    ];
+    assert_eq!(fields, expect);
+}
+
+#[tokio::test]
+async fn the_level_says_whether_something_went_wrong() {
+    let capture = Capture::default();
+    let _guard = tracing::subscriber::set_default(capture.clone());
+    let expect = [
+        (Cause::Completed, Level::INFO),
+        (Cause::Disconnected, Level::INFO),
+        (Cause::Aborted("stop".into()), Level::INFO),
+        (Cause::Discarded, Level::INFO),
+        (Cause::Failed { reason: None, error: None }, Level::WARN),
+        (Cause::Truncated, Level::WARN),
+        (Cause::TimedOut("idle".into()), Level::WARN),
+        (Cause::Panicked("boom".into()), Level::WARN),
+    ];
+    for (cause, expect) in expect {
+        let mut request = get();
+        Exchange::of(&mut request).record(cause.clone());
+        let mut body =
+            through(&FinalizeLayer::traced(), request, Response::new(Script::new())).await;
+        assert!(body.frame().await.is_none());
+        let (level, fields) = capture.only();
+        assert_eq!(level, expect, "{cause:?}");
+        assert!(fields.contains(&format!("outcome {}", cause.outcome())), "{fields:?}");
+    }
+}

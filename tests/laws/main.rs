@@ -1,0 +1,23 @@
+//! Every layer, every body and the whole stack through laws 1 to 9 of design.md. Each law loops over all of [`subjects`].
+
+mod aborted;
+mod allocations;
+mod calling;
+mod endings;
+mod ends;
+mod fairness;
+mod hooks;
+mod machine;
+mod model;
+mod passthrough;
+mod plan;
+mod probe;
+mod quiet;
+mod race;
+mod reading;
+mod release;
+mod spawned;
+mod subjects;
+mod unchanged;
+mod unclean;
+mod wakeups;

@@ -1,0 +1,273 @@
+//! The table of what must obey the laws: each layer, each body without its layer, and the whole stack.
+
+use std::{fmt, future::ready, sync::Mutex, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, header, request::Parts};
+use http_body::Body;
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use testkit::{Script, ScriptError};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxService};
+use tower_lifeline::{
+    Media,
+    abort::{AbortBody, AbortLayer},
+    error::BoxError,
+    final_frame::{Final, FinalFrameBody, FinalFrameLayer},
+    finalize::{FinalizeBody, FinalizeLayer},
+    keepalive::{Heartbeat, IdleKeepaliveBody, IdleKeepaliveLayer},
+    tee::{TeeBody, TeeLayer, TeeRequestLayer},
+};
+
+use crate::probe::{CountingSink, Probe};
+
+/// What comes out of every subject.
+pub(crate) type Outer = UnsyncBoxBody<Bytes, BoxError>;
+/// What every subject is built around.
+pub(crate) type Upstream = BoxService<Request<Script>, Response<Script>, ScriptError>;
+/// A subject around its upstream. That the error type is still the upstream's is part of law 7.
+pub(crate) type Boxed = BoxService<Request<Script>, Response<Outer>, ScriptError>;
+pub(crate) type Call = <Boxed as Service<Request<Script>>>::Future;
+
+pub(crate) const INTERVAL: Duration = Duration::from_secs(15);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Tee,
+    Finalize,
+    Abort,
+    IdleKeepalive,
+    FinalFrame,
+}
+
+pub(crate) struct Subject {
+    name: &'static str,
+    /// Outermost first.
+    parts: &'static [Part],
+    /// It sees the request and the head, not only the body.
+    layers: bool,
+    build: fn(Upstream, &Probe) -> Boxed,
+}
+
+/// In the documented order, outermost first.
+pub(crate) const STACK: Subject = Subject::layer(
+    "IdleKeepalive > FinalFrame > Abort > Finalize > Tee",
+    &[Part::IdleKeepalive, Part::FinalFrame, Part::Abort, Part::Finalize, Part::Tee],
+    |upstream, probe| {
+        let (reporter, recorder) = (probe.clone(), probe.clone());
+        let handle = probe.handle.clone();
+        boxed(
+            ServiceBuilder::new()
+                .layer(IdleKeepaliveLayer::new(INTERVAL))
+                .layer(FinalFrameLayer::by_media())
+                .layer(AbortLayer::new(move |_| handle.clone()))
+                .layer(FinalizeLayer::new(move |_| reporter.hook()))
+                .layer(TeeLayer::new(move |_| recorder.sink()))
+                .service(upstream),
+        )
+    },
+);
+
+/// The other way round, in which the reporters see the whole.
+pub(crate) const REVERSE: Subject = Subject::layer(
+    "Tee > Finalize > Abort > FinalFrame > IdleKeepalive",
+    &[Part::Tee, Part::Finalize, Part::Abort, Part::FinalFrame, Part::IdleKeepalive],
+    |upstream, probe| {
+        let (reporter, recorder) = (probe.clone(), probe.clone());
+        let handle = probe.handle.clone();
+        boxed(
+            ServiceBuilder::new()
+                .layer(TeeLayer::new(move |_| recorder.sink()))
+                .layer(FinalizeLayer::new(move |_| reporter.hook()))
+                .layer(AbortLayer::new(move |_| handle.clone()))
+                .layer(FinalFrameLayer::by_media())
+                .layer(IdleKeepaliveLayer::new(INTERVAL))
+                .service(upstream),
+        )
+    },
+);
+
+static ALL: [Subject; 13] = [
+    Subject::layer("TeeLayer", &[Part::Tee], |upstream, probe| {
+        let probe = probe.clone();
+        boxed(TeeLayer::new(move |_: &Parts| probe.sink()).layer(upstream))
+    }),
+    Subject::layer("FinalizeLayer", &[Part::Finalize], |upstream, probe| {
+        let probe = probe.clone();
+        boxed(FinalizeLayer::new(move |_: &Parts| probe.hook()).layer(upstream))
+    }),
+    Subject::layer("AbortLayer", &[Part::Abort], |upstream, probe| {
+        let handle = probe.handle.clone();
+        boxed(AbortLayer::new(move |_: &Parts| handle.clone()).layer(upstream))
+    }),
+    Subject::layer("IdleKeepaliveLayer", &[Part::IdleKeepalive], |upstream, _| {
+        boxed(IdleKeepaliveLayer::new(INTERVAL).layer(upstream))
+    }),
+    Subject::layer("FinalFrameLayer", &[Part::FinalFrame], |upstream, _| {
+        boxed(FinalFrameLayer::by_media().layer(upstream))
+    }),
+    STACK,
+    REVERSE,
+    Subject::without_layer("TeeBody", &[Part::Tee], |upstream, probe| {
+        let probe = probe.clone();
+        wrapped(upstream, move |body, _| TeeBody::new(body, probe.sink()))
+    }),
+    Subject::without_layer("FinalizeBody", &[Part::Finalize], |upstream, probe| {
+        let probe = probe.clone();
+        wrapped(upstream, move |body, _| FinalizeBody::new(body, probe.hook()))
+    }),
+    Subject::without_layer("AbortBody", &[Part::Abort], |upstream, probe| {
+        let handle = probe.handle.clone();
+        wrapped(upstream, move |body, _| AbortBody::new(body, &handle))
+    }),
+    Subject::without_layer("IdleKeepaliveBody", &[Part::IdleKeepalive], |upstream, _| {
+        let heartbeat = |media| match media {
+            Media::EventStream => Heartbeat::comment(),
+            Media::Ndjson => Heartbeat::space(),
+            _ => Heartbeat::none(),
+        };
+        wrapped(upstream, move |body, media| {
+            IdleKeepaliveBody::new(body, INTERVAL, heartbeat(media))
+        })
+    }),
+    Subject::without_layer("FinalFrameBody", &[Part::FinalFrame], |upstream, _| {
+        wrapped(upstream, |body, media| FinalFrameBody::new(body, media, Final::by_media))
+    }),
+    // Its upstream's body is sent through it as a request body, and comes back.
+    Subject::without_layer("TeeRequestLayer", &[Part::Tee], |upstream, probe| {
+        let probe = probe.clone();
+        boxed(upstream.and_then(move |response: Response<Script>| {
+            let echo = service_fn(|request: Request<TeeBody<Script, CountingSink>>| {
+                ready(Ok(Response::new(request.into_body())))
+            });
+            let probe = probe.clone();
+            let tee = TeeRequestLayer::new(move |_: &Parts| probe.sink()).layer(echo);
+            let (head, body) = response.into_parts();
+            async {
+                Ok(Response::from_parts(head, tee.oneshot(Request::new(body)).await?.into_body()))
+            }
+        }))
+    }),
+];
+
+/// Every subject.
+pub(crate) fn all() -> impl Iterator<Item = &'static Subject> {
+    ALL.iter()
+}
+
+/// Every subject that sees heads, and so all that there is to see.
+pub(crate) fn layers() -> impl Iterator<Item = &'static Subject> {
+    all().filter(|subject| subject.sees_heads())
+}
+
+impl Subject {
+    pub(crate) const fn layer(
+        name: &'static str,
+        parts: &'static [Part],
+        build: fn(Upstream, &Probe) -> Boxed,
+    ) -> Self {
+        Self { name, parts, layers: true, build }
+    }
+
+    const fn without_layer(
+        name: &'static str,
+        parts: &'static [Part],
+        build: fn(Upstream, &Probe) -> Boxed,
+    ) -> Self {
+        Self { name, parts, layers: false, build }
+    }
+
+    pub(crate) fn has(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+
+    /// Whether both are there, this one around the other.
+    pub(crate) fn has_around(&self, outer: Part, inner: Part) -> bool {
+        let at = |part| self.parts.iter().position(|known| *known == part);
+        at(outer).zip(at(inner)).is_some_and(|(outer, inner)| outer < inner)
+    }
+
+    /// How many of its parts report the end.
+    pub(crate) fn reporters(&self) -> usize {
+        [Part::Finalize, Part::Tee].into_iter().filter(|part| self.has(*part)).count()
+    }
+
+    pub(crate) fn sees_heads(&self) -> bool {
+        self.layers
+    }
+
+    /// Hands every frame on as it is, and knows nothing of events.
+    pub(crate) fn keeps_frames(&self) -> bool {
+        !self.has(Part::IdleKeepalive) && !self.has(Part::FinalFrame)
+    }
+
+    pub(crate) fn around(&self, upstream: Upstream, probe: &Probe) -> Boxed {
+        (self.build)(upstream, probe)
+    }
+
+    /// Sends one request, whose response is this. Its body writes into the probe's log.
+    pub(crate) async fn respond(
+        &self,
+        probe: &Probe,
+        request: Request<Script>,
+        response: Response<Script>,
+    ) -> Response<Outer> {
+        let upstream = answering(response.map(|script| script.log_into(&probe.log)));
+        self.around(upstream, probe).call(request).await.unwrap()
+    }
+
+    /// The body of a response to a GET.
+    pub(crate) async fn body(&self, probe: &Probe, response: Response<Script>) -> Outer {
+        self.respond(probe, Request::new(Script::new()), response).await.into_body()
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+pub(crate) fn boxed<S, B>(service: S) -> Boxed
+where
+    S: Service<Request<Script>, Response = Response<B>, Error = ScriptError> + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let outer =
+        |response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync());
+    BoxService::new(service.map_response(outer))
+}
+
+/// A body that is used without its layer.
+fn wrapped<B>(
+    upstream: Upstream,
+    wrap: impl Fn(Script, Media) -> B + Clone + Send + 'static,
+) -> Boxed
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    boxed(upstream.map_response(move |response: Response<Script>| {
+        let media = Media::of(response.headers());
+        response.map(|body| wrap(body, media))
+    }))
+}
+
+/// Answers the first request with this.
+pub(crate) fn answering(response: Response<Script>) -> Upstream {
+    let response = Mutex::new(Some(response));
+    BoxService::new(service_fn(move |_| ready(Ok(response.lock().unwrap().take().unwrap()))))
+}
+
+pub(crate) const SSE: &str = "text/event-stream";
+pub(crate) const PLAIN: &str = "application/octet-stream";
+
+/// A response with this content type.
+pub(crate) fn reply(media: &str, script: Script) -> Response<Script> {
+    Response::builder().header(header::CONTENT_TYPE, media).body(script).unwrap()
+}
