@@ -5,6 +5,8 @@
 //! alike; the median round counts. The first frame is taken before the allocations are counted: what is allocated per
 //! response is not per frame.
 
+#![allow(clippy::expect_used)] // A bench that can not run shall say so.
+
 use std::{
     convert::Infallible,
     hint::black_box,

@@ -63,6 +63,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let ending = endings.recv().await.ok_or("no ending")?;
-    println!("ended {} ({}) after {} bytes", ending.outcome, ending.reason().unwrap_or("-"), ending.bytes);
+    println!(
+        "ended {} ({}) after {} bytes",
+        ending.outcome,
+        ending.reason().unwrap_or("-"),
+        ending.bytes
+    );
     Ok(())
 }

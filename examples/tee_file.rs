@@ -29,7 +29,8 @@ struct ToFile(Option<Sender<Message>>);
 
 impl Sink for ToFile {
     fn data(&mut self, chunk: Bytes) {
-        let full = self.0.as_ref().is_some_and(|file| file.try_send(Message::Chunk(chunk)).is_err());
+        let full =
+            self.0.as_ref().is_some_and(|file| file.try_send(Message::Chunk(chunk)).is_err());
         if full {
             eprintln!("the disk is too slow: the file ends here");
             self.0 = None;
@@ -45,7 +46,10 @@ impl Sink for ToFile {
 }
 
 /// Writes until the end, and returns it; `None` if the capture stopped before.
-async fn write(mut file: File, mut messages: Receiver<Message>) -> std::io::Result<Option<Outcome>> {
+async fn write(
+    mut file: File,
+    mut messages: Receiver<Message>,
+) -> std::io::Result<Option<Outcome>> {
     while let Some(message) = messages.recv().await {
         match message {
             Message::Chunk(chunk) => file.write_all(&chunk).await?,

@@ -239,8 +239,9 @@ fn grpc_is_never_held_back_and_has_places_between_messages() {
 #[test]
 fn of_other_media_nothing_is_known_so_nothing_is_held_back() {
     let mut align = Align::new(Media::Other, 0);
+    assert!(align.may_insert() && !align.has_begun());
     assert_eq!(push(&mut align, "half a th"), ["half a th"]);
-    assert!(align.may_insert());
+    assert!(align.may_insert() && align.has_begun());
 }
 
 fn events() -> Align {

@@ -85,7 +85,7 @@ pub(crate) fn assert_bytes(run: &Run<'_>) {
     if run.answered() {
         return;
     }
-    let mut frames: Vec<_> = run.seen.frames.iter().map(|frame| str_of(frame)).collect();
+    let mut frames: Vec<_> = run.seen.frames.iter().map(str_of).collect();
     if subject.has(Part::IdleKeepalive) {
         let heartbeat = if plan.media == NDJSON { " " } else { ": keep-alive\n" };
         frames.retain(|frame| *frame != heartbeat);

@@ -10,8 +10,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Body as HttpBody;
 use testkit::{H2, H2Body};
-use tokio_stream::StreamExt;
-use tonic::{Code, Status, Streaming};
+use tonic::Code;
 use tower::ServiceBuilder;
 use tower_lifeline::{
     abort::{AbortHandle, AbortLayer},
@@ -68,26 +67,18 @@ impl Stage {
     }
 }
 
-/// Reads a call to its end: the messages, and the status when it was not OK.
-async fn read(call: Result<Streaming<Bytes>, Status>) -> (Vec<Bytes>, Option<Status>) {
+/// What a tonic client makes of a call: the messages, and the status.
+async fn read(stage: &Stage) -> (Vec<Bytes>, Code, String) {
     let mut messages = Vec::new();
-    let mut stream = match call {
-        Ok(stream) => stream,
-        Err(status) => return (messages, Some(status)),
+    let status = match call(stage.addr()).await {
+        Err(status) => status,
+        Ok(mut call) => loop {
+            match call.next().await {
+                Ok(message) => messages.push(message),
+                Err(status) => break status,
+            }
+        },
     };
-    while let Some(next) = stream.next().await {
-        match next {
-            Ok(message) => messages.push(message),
-            Err(status) => return (messages, Some(status)),
-        }
-    }
-    (messages, None)
-}
-
-/// What a tonic client makes of a call that ends badly.
-async fn ends_with(stage: &Stage) -> (Vec<Bytes>, Code, String) {
-    let (messages, status) = read(call(stage.addr()).await).await;
-    let status = status.expect("the call ended with OK");
     (messages, status.code(), status.message().to_owned())
 }
 

@@ -16,7 +16,7 @@ pub(crate) enum Wire {
 }
 
 impl Wire {
-    /// Those that read a body to its end as it is.
+    /// Every server, with each protocol that it speaks.
     pub(crate) const ALL: [Self; 6] = [
         Self::H1(Front::H1),
         Self::H1(Front::Auto),

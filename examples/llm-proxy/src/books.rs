@@ -15,6 +15,8 @@ use tower_lifeline::{
     tee::Recording,
 };
 
+use crate::reply::Ours;
+
 #[cfg(test)]
 mod tests;
 
@@ -211,17 +213,23 @@ impl Row {
     fn of(id: String, asked: &Asked, ending: &Ending) -> Self {
         // Before a head of the upstream's an abort is answered outside of where endings are observed.
         let ours = (ending.outcome == Outcome::Aborted).then_some(StatusCode::SERVICE_UNAVAILABLE);
-        let capture = ending.exchange.fact::<Recording>();
-        Self {
+        let row = Self {
             status: ending.status.or(ours).map(|status| status.as_u16()),
             reason: ending.reason().map(ToOwned::to_owned),
+            elapsed_ms: millis(ending.elapsed),
+            ..Self::new(id, asked, ending.outcome.as_str())
+        };
+        if ending.exchange.fact::<Ours>().is_some() {
+            return row;
+        }
+        let capture = ending.exchange.fact::<Recording>();
+        Self {
             bytes: ending.bytes,
             frames: ending.frames,
             head_ms: ending.time_to_head.map(millis),
             first_frame_ms: ending.time_to_first_frame.map(millis),
-            elapsed_ms: millis(ending.elapsed),
             capture_truncated: capture.is_some_and(|capture| capture.is_truncated()),
-            ..Self::new(id, asked, ending.outcome.as_str())
+            ..row
         }
     }
 }

@@ -18,6 +18,10 @@ use crate::forward::{Forward, ForwardError};
 #[cfg(test)]
 mod tests;
 
+/// The fact of an exchange that its answer is ours: nothing of it came from the upstream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ours;
+
 /// The upstream's answer, or ours where it gives none.
 pub(crate) async fn or_refusal(
     forward: Forward,
@@ -29,6 +33,7 @@ pub(crate) async fn or_refusal(
         Err(error) => {
             if let Some(exchange) = exchange {
                 exchange.record(Cause::failed(&error));
+                exchange.insert(Ours);
             }
             no_answer(&error).map(|body| Either::Right(Full::new(body)))
         }

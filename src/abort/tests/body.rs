@@ -146,6 +146,23 @@ async fn a_panic_of_the_inner_body_goes_on_to_the_reader() {
     assert_eq!(handle.dependents(), 0);
 }
 
+/// Law 8: on one thread whoever aborts gets its turn.
+#[tokio::test]
+async fn a_body_that_is_always_ready_leaves_room_for_its_abort() {
+    let handle = AbortHandle::new();
+    let mut body = AbortBody::new(Script::new().endless("x"), &handle);
+    let reader = tokio::spawn(async move {
+        let mut frames = 0;
+        while let Some(Ok(_)) = body.frame().await {
+            frames += 1;
+            assert!(frames < 100_000, "the abort never got its turn");
+        }
+    });
+    tokio::task::yield_now().await;
+    assert!(handle.abort("stop"));
+    reader.await.unwrap();
+}
+
 #[test]
 fn the_latest_of_two_readers_is_woken() {
     let (handle, first, second) = (AbortHandle::new(), Wakes::new(), Wakes::new());

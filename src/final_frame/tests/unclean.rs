@@ -199,6 +199,7 @@ async fn the_hints_are_true_before_and_after_the_end() {
     let mut body =
         FinalFrameBody::new(Script::new().data("data: a").data("x"), Media::EventStream, never);
     body.frame().await.unwrap().unwrap();
+    assert_eq!(format!("{body:?}"), "FinalFrameBody { media: Some(EventStream), .. }");
     assert!(!body.is_end_stream(), "x is held back");
     body.frame().await.unwrap().unwrap();
     assert!(body.is_end_stream());

@@ -155,6 +155,7 @@ async fn a_body_of_exact_size_is_handed_on_as_it_is() {
     assert_eq!(texts(&seen), [(0.0, "data"), (1.5, "!\n")]);
     assert_eq!(body.size_hint().exact(), Some(0));
     assert!(body.is_end_stream());
+    assert_eq!(format!("{body:?}"), "IdleKeepaliveBody { interval: 1s, .. }");
 }
 
 #[tokio::test(start_paused = true)]

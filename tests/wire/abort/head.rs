@@ -6,7 +6,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
 use testkit::{Event, Log, Script};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower::{ServiceBuilder, service_fn};
 use tower_lifeline::{
     abort::{AbortHandle, AbortLayer},
@@ -30,8 +30,10 @@ impl Drop for Noted {
     }
 }
 
-fn is_note(event: &Event, text: &str) -> bool {
-    matches!(event, Event::Note(note) if note == text)
+/// Waits for a note, and tells when it was written.
+async fn noted(log: &Log, text: &str) -> Instant {
+    let is_it = |event: &Event| matches!(event, Event::Note(note) if note == text);
+    timeout(LIMIT, log.first(is_it)).await.unwrap_or_else(|_| panic!("not {text}"))
 }
 
 #[tokio::test]
@@ -67,13 +69,13 @@ async fn tripped_between_call_and_head_the_inner_future_is_dropped_and_the_clien
     for wire in Wire::ALL {
         let (handle, log) = (AbortHandle::new(), Log::new());
         let (tell, endings) = endings();
-        let (given, noted) = (handle.clone(), log.clone());
+        let (given, notes) = (handle.clone(), log.clone());
         let stack = ServiceBuilder::new()
             .layer(FinalFrameLayer::by_media())
             .layer(AbortLayer::new(move |_| given.clone()))
             .layer(tell.layer())
             .service(service_fn(move |_: Request<Body>| {
-                let noted = Noted(noted.clone());
+                let noted = Noted(notes.clone());
                 async move {
                     noted.0.note("called");
                     pending::<()>().await;
@@ -83,14 +85,14 @@ async fn tripped_between_call_and_head_the_inner_future_is_dropped_and_the_clien
         drop(tell);
         let server = Server::start(wire.front(), stack).await;
         let aborting = async {
-            log.first(|event| is_note(event, "called")).await;
+            noted(&log, "called").await;
             let start = Instant::now();
             assert!(handle.abort("changed my mind"), "{wire:?}");
             start
         };
         let (start, mut reader) = tokio::join!(aborting, Reader::get(wire, &server));
 
-        times.push(log.first(|event| is_note(event, "dropped")).await - start);
+        times.push(noted(&log, "dropped").await - start);
         let seen = (reader.status, reader.rest().await);
         assert_eq!(seen, (503, ("aborted: changed my mind\n".into(), Over::Clean)), "{wire:?}");
         drop(reader);

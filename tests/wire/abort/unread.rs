@@ -98,14 +98,14 @@ impl Held {
         held
     }
 
-    /// Waits until hyper has taken all that it has room for.
+    /// Waits until hyper has taken all that it has room for: four looks see no new poll, for one alone may come when the
+    /// whole process was held up.
     async fn until_nobody_polls(&self) {
-        loop {
+        let mut quiet = 0;
+        while quiet < 4 {
             let before = self.polls();
-            sleep(Duration::from_millis(60)).await;
-            if before > 0 && self.polls() == before {
-                return;
-            }
+            sleep(Duration::from_millis(15)).await;
+            quiet = if before > 0 && self.polls() == before { quiet + 1 } else { 0 };
         }
     }
 

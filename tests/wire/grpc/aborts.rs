@@ -13,7 +13,7 @@ use tower_lifeline::{
 };
 
 use super::{
-    Stage, ends_with, message, raw,
+    Stage, message, raw, read,
     service::{Answer, Tonic, call},
 };
 use crate::{server::LIMIT, stage::Does};
@@ -45,9 +45,9 @@ async fn an_abort_between_two_messages_ends_the_call_with_its_status() {
     for (reason, code) in reasons() {
         let mut stage = Stage::start(one_and_stall).await;
         let mut stream = call(stage.addr()).await.unwrap();
-        assert_eq!(stream.message().await.unwrap().unwrap(), "one");
+        assert_eq!(stream.next().await.unwrap(), "one");
         assert!(stage.handle.abort(reason.clone()));
-        let status = stream.message().await.unwrap_err();
+        let status = stream.next().await.unwrap_err();
         assert_eq!((status.code(), status.message()), (code, reason.text()));
         let ending = stage.endings.next(LIMIT).await;
         assert_eq!((ending.outcome, ending.reason()), (Outcome::Aborted, Some(reason.text())));
@@ -82,7 +82,7 @@ async fn a_message_that_was_taken_at_the_moment_of_the_abort_is_not_lost() {
             Poll::Ready(Some(Ok::<_, io::Error>(Frame::data(message("last")))))
         }))
     });
-    let seen = ends_with(&stage.await).await;
+    let seen = read(&stage.await).await;
     assert_eq!(seen, (vec!["last".into()], Code::Cancelled, "stop".into()));
 }
 
@@ -109,10 +109,10 @@ async fn an_abort_in_the_middle_of_a_message_resets_the_stream_and_gives_no_stat
 
         let stage = Stage::start(answer).await;
         let mut stream = call(stage.addr()).await.unwrap();
-        assert_eq!(stream.message().await.unwrap().unwrap(), "one");
+        assert_eq!(stream.next().await.unwrap(), "one");
         sleep(Duration::from_millis(20)).await;
         stage.handle.abort("stop");
-        assert_eq!(stream.message().await.unwrap_err().code(), CUT.1, "at {cut}");
+        assert_eq!(stream.next().await.unwrap_err().code(), CUT.1, "at {cut}");
     }
 }
 
@@ -125,9 +125,9 @@ async fn an_abort_after_a_message_in_two_pieces_is_between_two_messages() {
     });
     let stage = stage.await;
     let mut stream = call(stage.addr()).await.unwrap();
-    assert_eq!(stream.message().await.unwrap().unwrap(), "a whole message");
+    assert_eq!(stream.next().await.unwrap(), "a whole message");
     stage.handle.abort(AbortKind::Shutdown);
-    assert_eq!(stream.message().await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(stream.next().await.unwrap_err().code(), Code::Unavailable);
 }
 
 #[tokio::test]
@@ -171,9 +171,9 @@ async fn without_a_final_frame_an_abort_is_internal_to_the_client() {
     let layers = ServiceBuilder::new().layer(AbortLayer::new(move |_| given.clone()));
     let tonic = Tonic::start(layers, one_and_stall).await;
     let mut stream = call(tonic.addr()).await.unwrap();
-    assert_eq!(stream.message().await.unwrap().unwrap(), "one");
+    assert_eq!(stream.next().await.unwrap(), "one");
     assert!(handle.abort("stop"));
-    assert_eq!(stream.message().await.unwrap_err().code(), Code::Internal);
+    assert_eq!(stream.next().await.unwrap_err().code(), Code::Internal);
 }
 
 // The chosen code is what tonic's client reads the status from.
@@ -185,7 +185,7 @@ async fn without_a_final_frame_an_abort_that_resets_with_cancel_is_cancelled() {
     let layer = AbortLayer::new(move |_| given.clone()).reset(Reason::CANCEL);
     let tonic = Tonic::start(ServiceBuilder::new().layer(layer), one_and_stall).await;
     let mut stream = call(tonic.addr()).await.unwrap();
-    assert_eq!(stream.message().await.unwrap().unwrap(), "one");
+    assert_eq!(stream.next().await.unwrap(), "one");
     assert!(handle.abort("stop"));
-    assert_eq!(stream.message().await.unwrap_err().code(), Code::Cancelled);
+    assert_eq!(stream.next().await.unwrap_err().code(), Code::Cancelled);
 }

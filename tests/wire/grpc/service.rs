@@ -12,7 +12,7 @@ use bytes::{Buf, BufMut, Bytes};
 use http::{Request, Response, uri::PathAndQuery};
 use http_body::Body as HttpBody;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{
     Status, Streaming,
     body::Body,
@@ -95,13 +95,28 @@ impl Drop for Tonic {
 }
 
 /// Calls the service with tonic's own client.
-pub(super) async fn call(addr: SocketAddr) -> Result<Streaming<Bytes>, Status> {
-    let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
-    let mut client = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
-    client.ready().await.unwrap();
-    let path = PathAndQuery::from_static(PATH);
-    let called = client.server_streaming(tonic::Request::new(Bytes::new()), path, Plain);
-    Ok(timeout(LIMIT, called).await.expect("no head")?.into_inner())
+pub(super) async fn call(addr: SocketAddr) -> Result<Call, Status> {
+    let called = async {
+        let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
+        let mut client = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
+        client.ready().await.unwrap();
+        let path = PathAndQuery::from_static(PATH);
+        client.server_streaming(tonic::Request::new(Bytes::new()), path, Plain).await
+    };
+    let response = timeout(LIMIT, called).await.expect("no head")?;
+    Ok(Call(response.into_inner()))
+}
+
+/// A call that has its head. To drop it is to cancel it.
+#[derive(Debug)]
+pub(super) struct Call(Streaming<Bytes>);
+
+impl Call {
+    /// Waits for the next message, or for the status that the call ends with.
+    pub(super) async fn next(&mut self) -> Result<Bytes, Status> {
+        let next = timeout(LIMIT, self.0.next()).await.expect("neither message nor status");
+        next.unwrap_or_else(|| Err(Status::ok("")))
+    }
 }
 
 #[derive(Clone)]

@@ -10,7 +10,10 @@ use tower_lifeline::{
 };
 
 use super::{AbortRegistry, Admin, Books, router};
-use crate::books::{Account, Asked};
+use crate::{
+    books::{Account, Asked},
+    testing::soon,
+};
 
 fn admin(token: Option<&str>) -> Admin {
     let token = token.map(Into::into);
@@ -52,7 +55,7 @@ fn live(admin: &Admin, id: &str) -> AbortBody<Script> {
 
 /// The text of the reason for which a body was aborted.
 async fn reason(body: AbortBody<Script>) -> String {
-    let error = drain(body).await.error.unwrap();
+    let error = soon(drain(body)).await.error.unwrap();
     error.downcast_ref::<Aborted>().unwrap().reason().text().to_owned()
 }
 

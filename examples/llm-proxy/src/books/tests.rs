@@ -13,7 +13,7 @@ use tower_lifeline::{
 };
 
 use super::{Books, ENDINGS};
-use crate::{choices, label::LabelLayer};
+use crate::{choices, label::LabelLayer, testing::soon};
 
 /// The part of the proxy's stack that keeps the books, around `answer`.
 fn proxy<F, T>(
@@ -65,7 +65,7 @@ async fn ending_of(answer: Response<Script>) -> Value {
             async { answer }
         },
     );
-    drain(service.oneshot(get("/")).await.unwrap().into_body()).await;
+    soon(drain(service.oneshot(get("/")).await.unwrap().into_body())).await;
     let [row] = &rows(&books)[..] else { panic!("not one ending: {:?}", rows(&books)) };
     row.clone()
 }
@@ -85,7 +85,7 @@ async fn an_ending_says_what_was_asked_and_answered_and_how_long_it_took() {
     );
     let response = service.oneshot(Request::put("/a%20b?secret=1").body(()).unwrap()).await;
     let id = response.as_ref().unwrap().headers()["x-exchange-id"].to_str().unwrap().to_owned();
-    drain(response.unwrap().into_body()).await;
+    soon(drain(response.unwrap().into_body())).await;
     let expected = json!({
         "id": id, "method": "PUT", "path": "/a%20b", "status": 202,
         "outcome": "completed", "reason": null, "bytes": 6, "frames": 2,
@@ -186,7 +186,7 @@ async fn turned_away<S, B>(service: S, books: &Books) -> (StatusCode, Value)
 where
     S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
 {
-    let response = service.oneshot(get("/v1/messages")).await.unwrap();
+    let response = soon(service.oneshot(get("/v1/messages"))).await.unwrap();
     let id = response.headers()["x-exchange-id"].to_str().unwrap().to_owned();
     let status = response.status();
     drop(response);

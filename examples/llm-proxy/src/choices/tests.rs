@@ -13,6 +13,7 @@ use tower_lifeline::{
 };
 
 use super::{capture, final_frame, handle, heartbeat, interval};
+use crate::testing::soon;
 
 fn chosen(path: &str, content_type: &str) -> Heartbeat {
     let request = Request::get(path).body(()).unwrap().into_parts().0;
@@ -64,7 +65,7 @@ async fn last_of(media: Media, begun: &'static str) -> (Bytes, bool) {
     let body = tokio::spawn(drain(FinalFrameBody::new(body, media, final_frame)));
     tokio::task::yield_now().await;
     assert!(aborter.abort("stop"));
-    let read = body.await.unwrap();
+    let read = soon(body).await.unwrap();
     (read.data, read.error.is_none())
 }
 

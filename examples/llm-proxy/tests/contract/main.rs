@@ -1,6 +1,6 @@
 //! The contract of `llm-proxy`, seen from outside: the real binary, real sockets, upstreams that fail as told.
 // Clippy's own exception for tests does not reach the functions that tests share.
-#![allow(clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -195,5 +195,8 @@ async fn an_upstream_that_gives_no_answer_is_a_502() {
         let ending = proxy.ending().await;
         assert_eq!(ending["id"], head.header("x-exchange-id").unwrap());
         assert_eq!((&ending["outcome"], &ending["status"]), (&json!("failed"), &json!(502)));
+        // The body is ours: nothing was taken from the upstream.
+        assert_eq!((&ending["bytes"], &ending["frames"]), (&json!(0), &json!(0)));
+        assert_eq!((&ending["head_ms"], &ending["first_frame_ms"]), (&Value::Null, &Value::Null));
     }
 }

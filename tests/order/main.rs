@@ -1,133 +1,26 @@
 //! Law 10: any order of the layers gives the same outcome. Finalize reports it once, wherever it stands.
+// Clippy's own exception for tests does not reach the functions that tests share.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod stacks;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{Arc, Mutex},
     task::{Context, Waker},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
-use http_body::Body;
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
 use testkit::{Eos, Script, drain};
 use tokio::time::timeout;
-use tower::{Layer, Service, ServiceExt, service_fn, util::BoxService};
-use tower_lifeline::{
-    abort::{AbortHandle, AbortLayer},
-    error::BoxError,
-    exchange::{Exchange, Outcome},
-    final_frame::FinalFrameLayer,
-    finalize::{Ending, FinalizeLayer},
-    keepalive::IdleKeepaliveLayer,
-    tee::{Limit, Recording, TeeLayer},
+use tower::Service;
+use tower_lifeline::{abort::AbortHandle, exchange::Outcome, tee::Recording};
+
+use self::stacks::{
+    BoxBody, Call, Inner, MEDIA, Probe, ROOMS, Room, orders, responds, stack, with_length,
 };
-
-type BoxBody = UnsyncBoxBody<Bytes, BoxError>;
-type Boxed = BoxService<Request<()>, Response<BoxBody>, BoxError>;
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Room {
-    IdleKeepalive,
-    FinalFrame,
-    Abort,
-    Finalize,
-    Tee,
-}
-
-const ROOMS: [Room; 5] =
-    [Room::IdleKeepalive, Room::FinalFrame, Room::Abort, Room::Finalize, Room::Tee];
-
-/// All orders of what is left, outermost first.
-fn orders(left: &[Room]) -> Vec<Vec<Room>> {
-    if left.is_empty() {
-        return vec![vec![]];
-    }
-    let beginning_with = |first: &Room| {
-        let rest: Vec<_> = left.iter().copied().filter(|room| room != first).collect();
-        let first = *first;
-        orders(&rest).into_iter().map(move |rest| [vec![first], rest].concat())
-    };
-    left.iter().flat_map(beginning_with).collect()
-}
-
-/// The other ends of one stack.
-#[derive(Clone, Default)]
-struct Probe {
-    handle: AbortHandle,
-    endings: Arc<Mutex<Vec<Ending>>>,
-    exchange: Arc<Mutex<Option<Exchange>>>,
-}
-
-fn boxed<S, B>(service: S) -> Boxed
-where
-    S: Service<Request<()>, Response = Response<B>, Error = BoxError> + Send + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    let outer =
-        |response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync());
-    BoxService::new(service.map_response(outer))
-}
-
-fn add(room: Room, inner: Boxed, probe: &Probe) -> Boxed {
-    let probe = probe.clone();
-    match room {
-        Room::IdleKeepalive => boxed(IdleKeepaliveLayer::new(Duration::from_secs(15)).layer(inner)),
-        Room::FinalFrame => boxed(FinalFrameLayer::by_media().layer(inner)),
-        Room::Abort => boxed(AbortLayer::new(move |_| probe.handle.clone()).layer(inner)),
-        Room::Tee => boxed(TeeLayer::recording(Limit::first(1000)).layer(inner)),
-        Room::Finalize => {
-            let layer = FinalizeLayer::new(move |request| {
-                *probe.exchange.lock().unwrap() = Exchange::get(&request.extensions);
-                let endings = probe.endings.clone();
-                move |ending| endings.lock().unwrap().push(ending)
-            });
-            boxed(layer.layer(inner))
-        }
-    }
-}
-
-/// What the service does.
-enum Inner {
-    Responds(Response<Script>),
-    Fails,
-    Panics,
-    Hangs,
-}
-
-fn service(inner: Inner) -> Boxed {
-    let mut inner = Some(inner);
-    BoxService::new(service_fn(move |_| {
-        let inner = inner.take().unwrap();
-        async move {
-            match inner {
-                Inner::Responds(response) => {
-                    Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
-                }
-                Inner::Fails => Err("refused".into()),
-                Inner::Panics => panic!("ouch"),
-                Inner::Hangs => std::future::pending().await,
-            }
-        }
-    }))
-}
-
-fn stack(order: &[Room], inner: Inner, probe: &Probe) -> Boxed {
-    order.iter().rev().fold(service(inner), |inner, room| add(*room, inner, probe))
-}
-
-/// Both kinds of bodies: one that nothing can be added to, and one that may get heartbeats and final events.
-const MEDIA: [&str; 2] = ["application/octet-stream", "text/event-stream"];
-
-fn responds(media: &str, script: Script) -> Inner {
-    let response = Response::builder().header(header::CONTENT_TYPE, media);
-    Inner::Responds(response.body(script).unwrap())
-}
-
-type Call = <Boxed as Service<Request<()>>>::Future;
 
 /// Plays one course in every order, and compares the outcomes: Finalize's, and the one in Tee's recording.
 async fn every_order(
@@ -175,20 +68,16 @@ async fn read_all(call: Call, _: &AbortHandle) {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_completes_has_completed_in_every_order() {
-    let with_none = |media| responds(media, two().eos(Eos::Never));
-    every_order(Outcome::Completed, None, with_none, read_all).await;
-    let with_trailers = |media| responds(media, two().trailers(http::HeaderMap::new()));
-    every_order(Outcome::Completed, None, with_trailers, read_all).await;
+    for script in [|| two().eos(Eos::Never), || two().trailers(HeaderMap::new())] {
+        let inner = |media| responds(media, script());
+        every_order(Outcome::Completed, None, inner, read_all).await;
+    }
 }
 
 // As hyper does over HTTP/1: dropped at the last byte (truths.md 1).
 #[tokio::test(start_paused = true)]
 async fn a_body_whose_content_length_is_met_has_completed_in_every_order() {
-    let inner = |media| {
-        let Inner::Responds(mut response) = responds(media, two().stall()) else { unreachable!() };
-        response.headers_mut().insert(header::CONTENT_LENGTH, 18.into());
-        Inner::Responds(response)
-    };
+    let inner = |media| with_length(18, media, two().stall());
     every_order(Outcome::Completed, None, inner, async |call, _| {
         let mut body = body(call).await;
         read_one(&mut body).await;
@@ -199,11 +88,7 @@ async fn a_body_whose_content_length_is_met_has_completed_in_every_order() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_falls_short_of_its_content_length_is_truncated_in_every_order() {
-    let inner = |media| {
-        let Inner::Responds(mut response) = responds(media, two()) else { unreachable!() };
-        response.headers_mut().insert(header::CONTENT_LENGTH, 20.into());
-        Inner::Responds(response)
-    };
+    let inner = |media| with_length(20, media, two());
     every_order(Outcome::Truncated, None, inner, read_all).await;
 }
 
