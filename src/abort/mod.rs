@@ -40,8 +40,8 @@
 //! Size and headers are left alone, `size_hint` and `is_end_stream` are forwarded: an aborted body is cut, it does not end.
 //! For what the client is to see of it, put a [`FinalFrameLayer`](crate::final_frame) outside.
 //!
-//! The response future and body must be `Send + 'static`, since whoever aborts drops them on a thread of its own. Costs
-//! per exchange: four allocations. Per frame: two short uncontended locks.
+//! The response future and body must be `Send + 'static`, since an abort drops them in a task of its own. The layer
+//! allocates per exchange, never per frame; a frame costs two short uncontended locks.
 
 mod answer;
 mod body;

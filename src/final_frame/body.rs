@@ -109,6 +109,7 @@ where
                     *this.ending = Ending::Ended;
                     resume_unwind(payload);
                 }
+                let _ = contain(|| drop(payload)); // It is a value of the user's: its Drop could panic again.
                 BodyPanicked::new(message).into()
             }
         };
@@ -151,6 +152,7 @@ where
         this.exchange.record(failed.clone());
         let cause = this.exchange.cause().unwrap_or(failed);
         let between = this.inner.as_mut().align().is_some_and(|align| align.may_insert());
+        *this.ending = Ending::Ended; // Before foreign code runs: should it panic, nothing follows.
         let (last, error) = match *this.media {
             Some(media) if between => {
                 let failure =
@@ -160,7 +162,6 @@ where
             Some(Media::Grpc) => (Final::Error, MessageCut::new(error).into()),
             _ => (Final::Error, error),
         };
-        *this.ending = Ending::Ended;
         match last {
             Final::End => Some(None),
             Final::Data(data) => Some(Some(Ok(Frame::data(data)))),

@@ -39,7 +39,8 @@
 //!
 //! Size, headers, trailers, `size_hint` and `is_end_stream` are left alone, and so are both error types.
 //!
-//! The hook runs inside the body's poll or drop, outside of all locks, after the inner body was dropped, and it needs no
+//! The hook runs inside the body's poll or drop, outside of all locks, after the inner body was dropped (but for an end
+//! that is told by the end-of-stream flag, where it stays), and it needs no
 //! runtime. A hook that blocks holds up the task that it runs on; [`FinalizeLayer::spawned`] runs an async one in a task
 //! of its own. A hook that panics is counted in [`FinalizeTracker::hook_panics`] and harms nothing else.
 //!

@@ -25,6 +25,7 @@ where
     while let Some(frame) = body.frame().await {
         let data = frame.unwrap().into_data().unwrap();
         seen.push((start.elapsed().as_secs_f64(), data));
+        assert!(seen.len() < 1_000, "it spins");
     }
     seen
 }

@@ -16,8 +16,8 @@ use crate::exchange::Exchange;
 
 /// Captures request bodies, as [`TeeLayer`](super::TeeLayer) does response bodies.
 ///
-/// A request body ends `completed` when the handler read it to its end, and `disconnected` when the handler dropped it
-/// before that, or when the client went away.
+/// A request body ends `completed` when the handler read it to its end, `disconnected` when the handler dropped it
+/// before that, `discarded` when nobody read from it, and `failed` when the client did not send all of it.
 ///
 /// ```
 /// use tower_lifeline::tee::{Limit, TeeRequestLayer};

@@ -18,7 +18,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use testkit::{Polled, Script, ScriptError, Wakes};
-use tokio::runtime::Builder;
+use tokio::{runtime::Builder, time::Instant};
 use tower::{Service, ServiceBuilder, service_fn};
 use tower_lifeline::{
     abort::{AbortHandle, AbortLayer},
@@ -98,10 +98,12 @@ impl Aborter {
 }
 
 fn wait_until<T>(mut ready: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
     loop {
         if let Some(value) = ready() {
             return value;
         }
+        assert!(start.elapsed() < Duration::from_secs(20), "it never comes");
         thread::yield_now();
     }
 }
@@ -129,13 +131,7 @@ impl Delay {
 
 fn read(body: &mut Outer) -> Item {
     let wakes = Wakes::new();
-    loop {
-        match poll(body, &wakes) {
-            Some(item) if item.is_terminal() => return item,
-            Some(_) => {}
-            None => thread::yield_now(),
-        }
-    }
+    wait_until(|| poll(body, &wakes).filter(Item::is_terminal))
 }
 
 /// Reads and aborts at once, again and again, and checks that all agree on who was first.

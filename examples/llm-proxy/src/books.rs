@@ -9,6 +9,7 @@ use std::{
 use http::{Method, StatusCode, request::Parts, response};
 use serde::Serialize;
 use tower_lifeline::{
+    Media,
     abort::AbortReason,
     exchange::{Exchange, Outcome},
     finalize::{Ending, Finalizer, Traced},
@@ -20,6 +21,8 @@ use crate::reply::Ours;
 #[cfg(test)]
 mod tests;
 
+/// So many characters of a path or a reason.
+const LONGEST: usize = 1024;
 /// As many endings are remembered.
 const ENDINGS: usize = 10_000;
 
@@ -50,7 +53,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn of(request: &Parts) -> Self {
-        Self { method: request.method.clone(), path: request.uri.path().to_owned() }
+        Self { method: request.method.clone(), path: capped(request.uri.path()) }
     }
 }
 
@@ -82,7 +85,7 @@ pub(crate) struct Row {
     head_ms: Option<u64>,
     first_frame_ms: Option<u64>,
     elapsed_ms: u64,
-    /// Not known before the streams' dialects are read.
+    /// `None` for event streams and NDJSON, whose dialects are not read yet.
     terminator: Option<&'static str>,
     drained: Option<()>,
     usage: Option<()>,
@@ -113,7 +116,7 @@ impl Books {
         };
         if !known {
             let outcome = Outcome::Aborted.as_str();
-            let reason = Some(reason.text().to_owned());
+            let reason = Some(capped(reason.text()));
             let elapsed_ms = millis(exchange.progress().elapsed());
             self.close(Row { status, reason, elapsed_ms, ..Row::new(id, &asked, outcome) });
         }
@@ -203,7 +206,7 @@ impl Row {
             head_ms: None,
             first_frame_ms: None,
             elapsed_ms: 0,
-            terminator: None,
+            terminator: Some("none"),
             drained: None,
             usage: None,
             capture_truncated: false,
@@ -213,13 +216,17 @@ impl Row {
     fn of(id: String, asked: &Asked, ending: &Ending) -> Self {
         // Before a head of the upstream's an abort is answered outside of where endings are observed.
         let ours = (ending.outcome == Outcome::Aborted).then_some(StatusCode::SERVICE_UNAVAILABLE);
+        let ours_alone = ending.exchange.fact::<Ours>().is_some();
+        // Who left in the middle of the request does not get the answer to that.
+        let unheard = ours_alone && ending.outcome == Outcome::Disconnected;
+        let status = ending.status.or(ours).filter(|_| !unheard);
         let row = Self {
-            status: ending.status.or(ours).map(|status| status.as_u16()),
-            reason: ending.reason().map(ToOwned::to_owned),
+            status: status.map(|status| status.as_u16()),
+            reason: ending.reason().map(capped),
             elapsed_ms: millis(ending.elapsed),
             ..Self::new(id, asked, ending.outcome.as_str())
         };
-        if ending.exchange.fact::<Ours>().is_some() {
+        if ours_alone {
             return row;
         }
         let capture = ending.exchange.fact::<Recording>();
@@ -228,10 +235,22 @@ impl Row {
             frames: ending.frames,
             head_ms: ending.time_to_head.map(millis),
             first_frame_ms: ending.time_to_first_frame.map(millis),
+            terminator: capture.as_ref().and_then(terminator),
             capture_truncated: capture.is_some_and(|capture| capture.is_truncated()),
             ..row
         }
     }
+}
+
+/// The terminator of a body: only streams of a known dialect can have one.
+fn terminator(capture: &Recording) -> Option<&'static str> {
+    let (_, _, headers) = capture.head()?;
+    (!matches!(Media::of(&headers), Media::EventStream | Media::Ndjson)).then_some("none")
+}
+
+/// What a client chose, cut to a size that ten thousand of may be kept.
+fn capped(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -32,7 +32,12 @@ pub(crate) async fn or_refusal(
         Ok(response) => response.map(Either::Left),
         Err(error) => {
             if let Some(exchange) = exchange {
-                exchange.record(Cause::failed(&error));
+                match &error {
+                    error if error.client_left() => drop(exchange.record(Cause::Disconnected)),
+                    // Refused, which is an answer as any other.
+                    ForwardError::Target(_) | ForwardError::Tunnel => {}
+                    error => drop(exchange.record(Cause::failed(error))),
+                }
                 exchange.insert(Ours);
             }
             no_answer(&error).map(|body| Either::Right(Full::new(body)))
@@ -59,7 +64,7 @@ pub(crate) fn refusal(status: StatusCode, message: &str, code: &str) -> Response
 pub(crate) fn no_answer(error: &ForwardError) -> Response<Bytes> {
     let status = match error {
         ForwardError::Unreachable(_) | ForwardError::Failed(_) => StatusCode::BAD_GATEWAY,
-        ForwardError::Target(_) => StatusCode::BAD_REQUEST,
+        ForwardError::Upload(_) | ForwardError::Target(_) => StatusCode::BAD_REQUEST,
         ForwardError::Tunnel => StatusCode::NOT_IMPLEMENTED,
     };
     refusal(status, &ErrorChain::of(error).to_string(), "failed")

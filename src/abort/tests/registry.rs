@@ -55,6 +55,21 @@ fn all_that_are_there_can_be_aborted_and_what_comes_later_is_not() {
     assert!(!registry.handle("d").is_aborted() && !registry.root().is_aborted());
 }
 
+/// A client that does not read keeps its aborted body for as long as it likes.
+#[test]
+fn what_comes_later_is_not_aborted_though_the_aborted_exchange_of_its_key_is_still_there() {
+    let registry = Registry::new();
+    let old = AbortBody::new(Script::new().stall(), &registry.handle("a"));
+    assert_eq!(registry.abort(&"a", "one"), Some(true));
+    let mut new = AbortBody::new(Full::<Bytes>::from("x"), &registry.handle("a"));
+    drop(old);
+    assert_eq!(registry.keys(), ["a"], "the old one does not take the new one with it");
+    assert_eq!(read(&mut new), (b"x".to_vec(), None));
+    let held = registry.handle("a");
+    assert_eq!(registry.abort_all("all"), 1);
+    assert!(held.is_aborted() && !registry.handle("a").is_aborted());
+}
+
 #[test]
 fn an_abort_of_the_root_lasts() {
     let registry = Registry::new();

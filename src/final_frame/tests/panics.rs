@@ -74,8 +74,16 @@ fn a_panic_may_go_on_after_everything_inside_was_dropped_and_told() {
     assert!(matches!(polled, std::task::Poll::Ready(None)));
 }
 
-/// Panics in its poll, and once more when it is dropped for that.
+/// Panics in its poll, and once more when it is dropped for that; and so does what it panicked with.
 struct Twice;
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in the drop of the payload");
+    }
+}
 
 impl http_body::Body for Twice {
     type Data = Bytes;
@@ -85,7 +93,7 @@ impl http_body::Body for Twice {
         self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        panic!("in the poll")
+        std::panic::panic_any(Bomb)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -100,9 +108,15 @@ impl Drop for Twice {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_panics_again_when_it_is_dropped_harms_nothing() {
+async fn a_body_or_a_payload_that_panics_again_when_it_is_dropped_harms_nothing() {
     let mut body = FinalFrameBody::new(Twice, Media::EventStream, Final::by_media);
     let last = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(last.starts_with(b"event: error\n"));
     assert!(body.frame().await.is_none());
+    let error = FinalFrameBody::new(Twice, Media::Other, Final::by_media)
+        .frame()
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.to_string(), "the body panicked: panic with a payload that is no text");
 }

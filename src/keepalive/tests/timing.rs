@@ -61,6 +61,14 @@ async fn what_is_held_back_has_not_gone_out_and_does_not_count() {
     assert_eq!(texts(&seen), expect);
 }
 
+/// faults.md 43.
+#[tokio::test(start_paused = true)]
+async fn an_empty_frame_is_handed_on_at_once_and_is_silence_to_the_client() {
+    let script = Script::new().data("data: a\n\n").sleep(10 * SECOND).data("").sleep(10 * SECOND);
+    let seen = timeline(keepalive(script)).await;
+    assert_eq!(texts(&seen), [(0.0, "data: a\n\n"), (10.0, ""), (15.0, COMMENT)]);
+}
+
 /// faults.md 51.
 #[tokio::test(start_paused = true)]
 async fn data_wins_when_both_are_due_and_the_heartbeat_waits_a_whole_interval() {

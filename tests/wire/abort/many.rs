@@ -74,6 +74,7 @@ async fn abort_all() -> Times {
     assert!(root.abort("all of you"));
     let call = start.elapsed();
     assert_eq!(tracker.live(), STREAMS, "a hook ran within the call");
+    assert!(!root.abort("once more"));
     let mut told = Duration::ZERO;
     for n in 0..STREAMS {
         let ending = endings.next(LIMIT).await;

@@ -107,6 +107,7 @@ async fn the_first_of_two_reasons_stays() {
         reader.read_to("data: one\n\n").await;
         assert!(stage.handle.abort("first"));
         assert!(!stage.handle.abort("second"));
+        assert_eq!(stage.handle.reason().unwrap().text(), "first");
         let expected = format!("data: one\n\n{}", aborted_event("first"));
         assert_eq!(reader.rest().await, (expected, Over::Clean), "{wire:?}");
         drop(reader);

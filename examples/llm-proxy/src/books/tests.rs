@@ -90,7 +90,7 @@ async fn an_ending_says_what_was_asked_and_answered_and_how_long_it_took() {
         "id": id, "method": "PUT", "path": "/a%20b", "status": 202,
         "outcome": "completed", "reason": null, "bytes": 6, "frames": 2,
         "head_ms": 10, "first_frame_ms": 30, "elapsed_ms": 50,
-        "terminator": null, "drained": null, "usage": null, "capture_truncated": false,
+        "terminator": "none", "drained": null, "usage": null, "capture_truncated": false,
     });
     assert_eq!(rows(&books), [expected]);
 }

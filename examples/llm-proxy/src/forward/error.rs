@@ -4,11 +4,15 @@ use std::{error::Error, fmt};
 
 use hyper_util::client::legacy;
 
+use super::upload::UploadFailed;
+
 /// Why there is no response head.
 #[derive(Debug)]
 pub(crate) enum ForwardError {
     /// No connection to the upstream could be made.
     Unreachable(legacy::Error),
+    /// The client did not send its request to the end.
+    Upload(legacy::Error),
     /// A connection was there, and it failed before a response head came.
     Failed(legacy::Error),
     /// The request's target can not be expressed under the upstream's base URL.
@@ -19,13 +23,31 @@ pub(crate) enum ForwardError {
 
 impl From<legacy::Error> for ForwardError {
     fn from(error: legacy::Error) -> Self {
-        if error.is_connect() { Self::Unreachable(error) } else { Self::Failed(error) }
+        if error.is_connect() {
+            Self::Unreachable(error)
+        } else if upload_failed(&error).is_some() {
+            Self::Upload(error)
+        } else {
+            Self::Failed(error)
+        }
     }
+}
+
+impl ForwardError {
+    /// Whether it is the client that is gone.
+    pub(crate) fn client_left(&self) -> bool {
+        matches!(self, Self::Upload(error) if upload_failed(error).is_some_and(UploadFailed::client_left))
+    }
+}
+
+fn upload_failed<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a UploadFailed> {
+    error.downcast_ref().or_else(|| upload_failed(error.source()?))
 }
 
 impl fmt::Display for ForwardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Upload(_) => "the request did not come to its end",
             Self::Unreachable(_) => "the upstream can not be reached",
             Self::Failed(_) => "the upstream failed before it answered",
             Self::Target(_) => "the upstream has no such address",
@@ -37,7 +59,7 @@ impl fmt::Display for ForwardError {
 impl Error for ForwardError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Unreachable(error) | Self::Failed(error) => Some(error),
+            Self::Upload(error) | Self::Unreachable(error) | Self::Failed(error) => Some(error),
             Self::Target(error) => Some(error),
             Self::Tunnel => None,
         }

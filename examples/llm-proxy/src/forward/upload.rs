@@ -5,6 +5,9 @@
 //! dropped the rest: each within a bound. Beyond the bounds, only a failed write tells that the client has left.
 
 use std::{
+    error::Error,
+    fmt,
+    io::{self, ErrorKind},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
@@ -53,6 +56,37 @@ enum Piece {
     End,
 }
 
+/// The body of the request broke off: the client's doing, not the upstream's.
+#[derive(Debug)]
+pub(crate) struct UploadFailed(BoxError);
+
+impl UploadFailed {
+    /// Whether the client is gone, and did not only send what can not be read.
+    pub(super) fn client_left(&self) -> bool {
+        let gone = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+        let mut link: Option<&(dyn Error + 'static)> = Some(&*self.0);
+        while let Some(error) = link {
+            if error.downcast_ref::<io::Error>().is_some_and(|error| gone.contains(&error.kind())) {
+                return true;
+            }
+            link = error.source();
+        }
+        false
+    }
+}
+
+impl fmt::Display for UploadFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request's body broke off")
+    }
+}
+
+impl Error for UploadFailed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
 impl Upload {
     /// Must be called within a runtime.
     pub(crate) fn new<B>(body: B) -> Self
@@ -88,7 +122,7 @@ impl Body for Upload {
                 self.left = self.left.map(|left| left.saturating_sub(taken));
                 return Poll::Ready(Some(Ok(frame)));
             }
-            Some(Piece::Failed(error)) => Some(Err(error)),
+            Some(Piece::Failed(error)) => Some(Err(UploadFailed(error).into())),
             Some(Piece::End) => None,
             // Only at the runtime's shutdown. It must not look like the end.
             None => Some(Err("the request was cut off".into())),

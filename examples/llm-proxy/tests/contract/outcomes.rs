@@ -161,3 +161,26 @@ async fn the_simulations_failures_end_as_they_are_named() {
         assert_eq!((&ending["outcome"], &ending["status"]), (&json!(outcome), &json!(status)));
     }
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_in_its_upload_is_disconnected_and_the_upstream_is_not_to_blame() {
+    let upstream = Upstream::start([Play::new().stall()]).await;
+    let proxy = Proxy::before(upstream.addr(), &[]).await;
+    let mut client = H1::connect(proxy.addr).await.unwrap();
+    client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nabc").await.unwrap();
+    client.close().await;
+    let ending = proxy.ending().await;
+    assert_eq!((&ending["outcome"], &ending["status"]), (&json!("disconnected"), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_body_that_can_not_be_read_is_the_clients_fault() {
+    let upstream = Upstream::start([Play::new().stall()]).await;
+    let proxy = Proxy::before(upstream.addr(), &[]).await;
+    let mut client = H1::connect(proxy.addr).await.unwrap();
+    let head = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\n";
+    client.send(head).await.unwrap();
+    assert_eq!(client.read_head(LIMIT).await.unwrap().status(), Some(400));
+    let ending = proxy.ending().await;
+    assert_eq!((&ending["outcome"], &ending["status"]), (&json!("failed"), &json!(400)));
+}

@@ -17,6 +17,7 @@ use tokio::{
     sync::oneshot,
     time::{Instant, sleep},
 };
+use tower_lifeline::error::ErrorChain;
 
 use super::{DRAIN_BYTES, DRAIN_TIME, FRAME_COST, READ_AHEAD, Upload};
 use crate::testing::{Endless, full, soon};
@@ -101,7 +102,7 @@ async fn an_upload_that_breaks_off_fails_at_the_upstream_too() {
     let mut body = Upload::new(body);
     soon(body.frame()).await.unwrap().unwrap();
     let error = soon(body.frame()).await.unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "cable cut");
+    assert_eq!(ErrorChain::of(&*error).to_string(), "the request's body broke off: cable cut");
     assert!(soon(body.frame()).await.is_none());
 }
 
