@@ -28,7 +28,8 @@ use crate::cut::{cut_elsewhere, lock};
 /// ```
 ///
 /// An entry is there as long as somebody holds its handle. The layer does so until the exchange ends, before its head or
-/// after; so entries need no cleaning up. Exchanges of the same key share a handle.
+/// after; so entries need no cleaning up. Exchanges of the same key share a handle, until it is aborted: an abort is for
+/// those that are there, and not for those that come while one of them still lingers.
 pub struct AbortRegistry<K> {
     root: AbortHandle,
     entries: Entries<K>,
@@ -49,11 +50,13 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> AbortRegistry<K> {
         &self.root
     }
 
-    /// Finds the handle for `key`, or makes it.
+    /// Finds the handle for `key`, or makes it. One that was aborted is not given out again.
     pub fn handle(&self, key: K) -> AbortHandle {
+        let known; // Declared before the lock and so dropped after it, for the last drop takes the lock again.
         let mut entries = lock(&self.entries);
-        if let Some(node) = entries.get(&key).and_then(Weak::upgrade) {
-            return AbortHandle { node };
+        known = entries.get(&key).and_then(Weak::upgrade).map(|node| AbortHandle { node });
+        if let Some(live) = known.as_ref().filter(|handle| !handle.is_aborted()) {
+            return live.clone();
         }
         let on_drop = {
             let (entries, key) = (Arc::downgrade(&self.entries), key.clone());

@@ -24,7 +24,7 @@
 //! |---|---|
 //! | data frame | whole events are handed on at once; the tail of an unfinished one is held back until it is complete (at most 64 KiB with the memory of its pieces; a larger event is passed through, without heartbeats until it ends) |
 //! | nothing for the interval since a frame went out | one heartbeat; an empty frame counts as nothing |
-//! | the client does not read | nothing: a heartbeat is made when the client has room for it, and there is never more than one |
+//! | the client does not read | nothing: a heartbeat is made when hyper has room for it, and no second one before that went out. hyper's HTTP/1 has room for up to 16 frames of its own |
 //! | the clock jumps | one heartbeat, not one for each interval |
 //! | data and heartbeat due together | the data |
 //! | trailers, end, error | what was held back goes out first, then it is handed on unchanged |

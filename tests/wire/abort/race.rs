@@ -11,13 +11,18 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
-use testkit::{Gate, Script};
+use testkit::{Eos, Gate, Script};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 use tower::ServiceBuilder;
 use tower_lifeline::{
     abort::{AbortHandle, AbortLayer},
     error::BoxError,
     exchange::Outcome,
     final_frame::FinalFrameLayer,
+    finalize::FinalizeLayer,
 };
 
 use crate::{
@@ -80,6 +85,27 @@ async fn whatever_the_upstream_ends_with_after_the_abort_is_reported_as_that_abo
     }
 }
 
+#[tokio::test]
+async fn an_abort_by_the_hook_that_is_told_of_the_end_comes_too_late() {
+    for wire in Wire::ALL {
+        let (handle, (say, mut said)) = (AbortHandle::new(), mpsc::unbounded_channel());
+        let given = handle.clone();
+        let stack = ServiceBuilder::new()
+            .layer(FinalFrameLayer::by_media())
+            .layer(AbortLayer::new(move |_| given.clone()))
+            .layer(FinalizeLayer::new(move |_| {
+                let (handle, say) = (handle.clone(), say.clone());
+                move |ending| drop(say.send((ending.outcome, handle.abort("stop"))))
+            }))
+            .service(answering(|| sse(Script::new().data("data: one\n\n").eos(Eos::Never))));
+        let server = Server::start(wire.front(), stack).await;
+        let mut reader = Reader::get(wire, &server).await;
+        assert_eq!(reader.rest().await, ("data: one\n\n".into(), Over::Clean), "{wire:?}");
+        let said = timeout(LIMIT, said.recv()).await.expect("the hook was not called");
+        assert_eq!(said, Some((Outcome::Completed, false)), "{wire:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_answer_of_abort_the_outcome_and_the_wire_agree_whoever_is_first() {
     for wire in Wire::BOTH {
@@ -130,7 +156,7 @@ async fn the_answer_of_abort_the_outcome_and_the_wire_agree_whoever_is_first() {
 /// Holds this thread up for so many microseconds, more exactly than a sleep.
 fn wait(micros: i32) {
     let length = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     while start.elapsed() < length {
         std::hint::spin_loop();
     }

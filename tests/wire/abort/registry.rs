@@ -118,6 +118,20 @@ async fn an_entry_is_gone_however_its_stream_ends() {
 }
 
 #[tokio::test]
+async fn not_even_the_key_of_an_ended_exchange_stays_in_the_registry() {
+    let (registry, key) = (AbortRegistry::new(), Arc::new("a long name"));
+    let (given, name) = (registry.clone(), key.clone());
+    let stack = ServiceBuilder::new()
+        .layer(AbortLayer::new(move |_| given.handle(name.clone())))
+        .service(answering(|| sse(Script::new().data("data: one\n\n").stall())));
+    let before = Arc::strong_count(&key);
+    let response = stack.clone().oneshot(Request::new(Body::empty())).await.unwrap();
+    assert_eq!((registry.keys(), Arc::strong_count(&key) > before), (vec![key.clone()], true));
+    drop(response);
+    assert_eq!((registry.keys(), Arc::strong_count(&key)), (vec![], before));
+}
+
+#[tokio::test]
 async fn a_registry_aborts_one_or_all_and_nothing_that_comes_later() {
     for wire in Wire::ALL {
         let registry = AbortRegistry::new();

@@ -124,7 +124,9 @@ async fn an_abort_after_completion_says_false_and_changes_nothing() {
         assert!(!stage.handle.abort("too late"), "{wire:?}");
         drop(reader);
         let ending = stage.endings.only(stage.server).await;
+        assert!(!ending.exchange.abort("later still"), "{wire:?}");
         assert_eq!((ending.outcome, ending.reason()), (Outcome::Completed, None), "{wire:?}");
+        assert_eq!(ending.exchange.cause().unwrap().outcome(), Outcome::Completed, "{wire:?}");
     }
 }
 

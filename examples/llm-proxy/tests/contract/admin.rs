@@ -91,7 +91,7 @@ async fn with_a_token_nothing_is_told_and_nobody_aborted_without_it() {
     ] {
         for headers in [
             "",
-            "authorization: Bearer wrong\r\n",
+            "authorization: Bearer wrong!\r\n",
             "authorization: Bearer s3cret2\r\n",
             "authorization: s3cret\r\n",
         ] {
