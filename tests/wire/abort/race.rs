@@ -95,7 +95,9 @@ async fn an_abort_by_the_hook_that_is_told_of_the_end_comes_too_late() {
             .layer(AbortLayer::new(move |_| given.clone()))
             .layer(FinalizeLayer::new(move |_| {
                 let (handle, say) = (handle.clone(), say.clone());
-                move |ending| drop(say.send((ending.outcome, handle.abort("stop"))))
+                move |ending| {
+                    let _ = say.send((ending.outcome, handle.abort("stop")));
+                }
             }))
             .service(answering(|| sse(Script::new().data("data: one\n\n").eos(Eos::Never))));
         let server = Server::start(wire.front(), stack).await;
