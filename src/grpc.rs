@@ -8,6 +8,18 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 
+use crate::exchange::Cause;
+
+/// The code that says best why a response was cut or failed.
+pub(crate) const fn code(cause: &Cause) -> u16 {
+    match cause {
+        Cause::Aborted(reason) => reason.kind().grpc_code(),
+        Cause::TimedOut(_) => 4,
+        Cause::Panicked(_) => 13,
+        _ => 14,
+    }
+}
+
 /// The trailers that end a gRPC response with a status.
 pub(crate) fn trailers(code: u16, message: &str) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(2);

@@ -98,6 +98,7 @@ mod head;
 pub mod keepalive;
 pub mod sse;
 pub mod tee;
+pub mod timeouts;
 pub mod watch;
 pub mod wrap;
 

@@ -1,9 +1,9 @@
-//! The error of a body that was cut.
+//! The error of a body that was aborted.
 
 use std::{error::Error, fmt};
 
 use super::AbortReason;
-use crate::{error::BoxError, exchange::Cause};
+use crate::cut::Reset;
 
 /// The error of a body that was aborted. Downcast to it to read the reason.
 ///
@@ -16,7 +16,7 @@ pub struct Aborted {
 }
 
 impl Aborted {
-    pub(super) fn new(reason: AbortReason, reset: Reset) -> Self {
+    pub(crate) fn new(reason: AbortReason, reset: Reset) -> Self {
         #[cfg(not(feature = "h2"))]
         let Reset {} = reset;
         Self {
@@ -42,27 +42,5 @@ impl Error for Aborted {
     #[cfg(feature = "h2")]
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.reset)
-    }
-}
-
-/// The code that an h2 stream is reset with; without the feature `h2` there is no choice.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reset {
-    #[cfg(feature = "h2")]
-    pub(super) code: h2::Reason,
-}
-
-impl Reset {
-    pub(super) const DEFAULT: Self = Self {
-        #[cfg(feature = "h2")]
-        code: h2::Reason::INTERNAL_ERROR,
-    };
-}
-
-/// The error of a body that was cut for a cause.
-pub(super) fn cut_error(cause: &Cause, reset: Reset) -> BoxError {
-    match cause {
-        Cause::Aborted(reason) => Aborted::new(reason.clone(), reset).into(),
-        other => other.outcome().as_str().into(),
     }
 }

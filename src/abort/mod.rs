@@ -43,7 +43,6 @@
 //! The response future and body must be `Send + 'static`, since an abort drops them in a task of its own. The layer
 //! allocates per exchange, never per frame; a frame costs two short uncontended locks.
 
-mod answer;
 mod body;
 mod error;
 mod future;
@@ -65,12 +64,8 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use self::future::hold;
 pub(crate) use self::handle::Listen;
-use self::{
-    answer::{Answer, Answering},
-    error::Reset,
-    future::Hold,
-};
 pub use self::{
     body::AbortBody,
     error::Aborted,
@@ -79,7 +74,10 @@ pub use self::{
     reason::{AbortKind, AbortReason},
     registry::AbortRegistry,
 };
-use crate::{cut::Slot, exchange::Exchange, head::Media};
+use crate::{
+    cut::{Answer, CutFuture, Reset, Slot},
+    exchange::{Cause, Exchange},
+};
 
 /// Races responses against an [`AbortHandle`]. See the [module](self) for what happens when.
 #[derive(Clone)]
@@ -104,7 +102,10 @@ impl<F> AbortLayer<F> {
     where
         A: Fn(&Exchange, &AbortReason) -> Response<Bytes> + Send + Sync + 'static,
     {
-        self.answer = Some(Arc::new(answer));
+        self.answer = Some(Arc::new(move |exchange, cause| match cause {
+            Cause::Aborted(reason) => Some(answer(exchange, reason)),
+            _ => None,
+        }));
         self
     }
 
@@ -153,20 +154,11 @@ where
         let exchange = Exchange::of(&mut request);
         let (parts, body) = request.into_parts();
         let handle = (self.layer.source)(&parts);
-        let method = parts.method.clone();
-        let answering = Answering {
-            exchange: exchange.clone(),
-            grpc: Media::of(&parts.headers) == Media::Grpc,
-            answer: self.layer.answer.clone(),
-        };
         let slot = Slot::new();
-        let hold = Hold::new(&exchange, &handle, &slot);
-        if hold.cut().is_none() {
-            let future = self.inner.call(Request::from_parts(parts, body));
-            // Refused if the abort came during the call; then the future is dropped here.
-            drop(slot.put(Box::pin(future)));
-        }
-        AbortFuture { slot, hold: Some(hold), method, reset: self.layer.reset, answering }
+        let hold = hold(&exchange, &handle, &slot);
+        let ours = (exchange, self.layer.answer.clone(), self.layer.reset);
+        let call = |request| self.inner.call(request);
+        AbortFuture { inner: CutFuture::call(slot, hold, ours, (parts, body), call) }
     }
 }
 

@@ -5,6 +5,7 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 use crate::{
     abort::{AbortReason, Aborted},
     error::ErrorChain,
+    timeouts::TimedOut,
 };
 
 /// How an exchange ended.
@@ -72,8 +73,8 @@ pub enum Cause {
     Truncated,
     /// See [`Outcome::Aborted`].
     Aborted(AbortReason),
-    /// See [`Outcome::TimedOut`]: the name of the limit.
-    TimedOut(Cow<'static, str>),
+    /// See [`Outcome::TimedOut`]: which limit.
+    TimedOut(TimedOut),
     /// See [`Outcome::Panicked`]: the message of the panic.
     Panicked(Arc<str>),
     /// See [`Outcome::Discarded`].
@@ -81,13 +82,16 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// A failure with the error that says why. An error that is an [`Aborted`], or has one among its sources, is that
-    /// abort.
+    /// A failure with the error that says why. An error that is an [`Aborted`] or a [`TimedOut`], or has one among its
+    /// sources, is that.
     pub fn failed(error: &(dyn Error + 'static)) -> Self {
         let mut link = Some(error);
         while let Some(error) = link {
             if let Some(aborted) = error.downcast_ref::<Aborted>() {
                 return Self::Aborted(aborted.reason().clone());
+            }
+            if let Some(timed_out) = error.downcast_ref::<TimedOut>() {
+                return Self::TimedOut(timed_out.clone());
             }
             link = error.source();
         }
@@ -112,7 +116,7 @@ impl Cause {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Aborted(reason) => Some(reason.text()),
-            Self::TimedOut(limit) => Some(limit),
+            Self::TimedOut(timed_out) => Some(timed_out.limit().as_str()),
             Self::Panicked(message) => Some(message),
             Self::Failed { reason, .. } => reason.as_deref(),
             Self::Completed | Self::Disconnected | Self::Truncated | Self::Discarded => None,

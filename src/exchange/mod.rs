@@ -18,7 +18,9 @@
 //! ```
 
 mod cause;
+mod drain;
 mod id;
+mod life;
 mod progress;
 #[cfg(test)]
 mod tests;
@@ -29,17 +31,19 @@ use std::{
 };
 
 use http::{Extensions, Request};
-use slab::Slab;
-use tokio::{runtime::Handle, time::Instant};
+use tokio::time::Instant;
 
+use self::life::Life;
+pub(crate) use self::life::{Attached, Knife};
 pub use self::{
     cause::{Cause, Outcome},
+    drain::{DrainEnd, Drained},
     id::ExchangeId,
     progress::Progress,
 };
 use crate::{
     abort::{AbortReason, Listen},
-    cut::{Cut, Cutting, cut_elsewhere, lock},
+    cut::{cut_elsewhere, lock},
 };
 
 /// One request and its response, from the first layer that saw it to the end of the body. Cheap to clone.
@@ -51,17 +55,6 @@ struct Inner {
     progress: Progress,
     life: Mutex<Life>,
     facts: Mutex<Extensions>,
-}
-
-#[derive(Default)]
-struct Life {
-    cause: Option<Cause>,
-    /// The end has been reported: nothing can be cut any more.
-    settled: bool,
-    /// Why it was cut, if it was.
-    cut: Option<Cause>,
-    slots: Slab<Arc<dyn Cut>>,
-    runtime: Option<Handle>,
 }
 
 impl Exchange {
@@ -116,6 +109,19 @@ impl Exchange {
         first
     }
 
+    /// Takes back the cause of an attempt that failed before anything of it was handed on, so that another may follow.
+    pub(crate) fn forgive(&self) {
+        let mut life = lock(&self.0.life);
+        let outcome = life.cause.as_ref().map(Cause::outcome);
+        let attempt = matches!(
+            outcome,
+            Some(Outcome::Failed | Outcome::Truncated | Outcome::TimedOut | Outcome::Panicked)
+        );
+        if attempt && !life.settled {
+            life.cause = None;
+        }
+    }
+
     /// Ends the exchange with the first cause, or with `observed` if nobody recorded one. From here on an abort comes
     /// too late.
     pub(crate) fn settle(&self, observed: Cause) -> Cause {
@@ -149,93 +155,6 @@ impl Exchange {
     pub fn fact<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
         lock(&self.0.facts).get::<T>().cloned()
     }
-
-    /// Registers a slot to be cut when the exchange is; refused, with the cause, when it already was.
-    pub(crate) fn attach(&self, slot: Arc<dyn Cut>) -> Result<Attached, Cause> {
-        let mut life = lock(&self.0.life);
-        if let Some(cause) = &life.cut {
-            return Err(cause.clone());
-        }
-        if life.runtime.is_none() {
-            life.runtime = Handle::try_current().ok();
-        }
-        let key = life.slots.insert(slot);
-        drop(life);
-        Ok(Attached { exchange: self.clone(), key: Some(key) })
-    }
-}
-
-impl Inner {
-    /// Sets the cause, then hands out what is to be cut for it. `None` when it comes too late.
-    fn cut(&self, cause: Cause) -> Option<(bool, Cutting)> {
-        let mut life = lock(&self.life);
-        if life.settled || life.slots.is_empty() {
-            return None;
-        }
-        let first = life.cause.is_none();
-        life.cause.get_or_insert_with(|| cause.clone());
-        life.cut = Some(cause);
-        let slots: Vec<_> =
-            std::mem::take(&mut life.slots).into_iter().map(|(_, slot)| slot).collect();
-        slots.iter().for_each(|slot| slot.doom());
-        Some((first, Cutting { slots, runtime: life.runtime.clone() }))
-    }
-}
-
-impl Listen for Inner {
-    fn abort(&self, reason: &AbortReason, cuttings: &mut Vec<Cutting>) -> bool {
-        match self.cut(Cause::Aborted(reason.clone())) {
-            Some((first, cutting)) => {
-                cuttings.push(cutting);
-                first
-            }
-            None => false,
-        }
-    }
-}
-
-/// Keeps a slot registered with its exchange.
-pub(crate) struct Attached {
-    exchange: Exchange,
-    key: Option<usize>,
-}
-
-impl Attached {
-    /// Replaces the slot by another without a moment in between. Refused when it was cut.
-    pub(crate) fn swap(&self, slot: Arc<dyn Cut>) -> Result<(), Cause> {
-        let mut life = lock(&self.exchange.0.life);
-        if let Some(cause) = &life.cut {
-            return Err(cause.clone());
-        }
-        let place = self.key.and_then(|key| life.slots.get_mut(key));
-        let known = place.map(|place| std::mem::replace(place, slot));
-        drop(life);
-        drop(known); // Outside of the lock: it may hold a future.
-        Ok(())
-    }
-
-    /// Why it was cut, if it was.
-    pub(crate) fn cut(&self) -> Option<Cause> {
-        lock(&self.exchange.0.life).cut.clone()
-    }
-
-    /// Takes the slot out of danger. Refused when it was cut: then that is how it ends, whatever the reader saw.
-    pub(crate) fn release(&mut self) -> Result<(), Cause> {
-        let mut life = lock(&self.exchange.0.life);
-        if let Some(cause) = &life.cut {
-            return Err(cause.clone());
-        }
-        let known = self.key.take().and_then(|key| life.slots.try_remove(key));
-        drop(life);
-        drop(known);
-        Ok(())
-    }
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        let _ = self.release();
-    }
 }
 
 impl Default for Exchange {
@@ -251,11 +170,5 @@ impl fmt::Debug for Exchange {
             .field("id", &self.id())
             .field("cause", &cause)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Attached {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Attached").field(&self.exchange).finish()
     }
 }

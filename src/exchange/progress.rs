@@ -12,6 +12,7 @@ use tokio::time::Instant;
 pub struct Progress {
     started: Instant,
     claimed: AtomicBool,
+    departed: AtomicBool,
     bytes: AtomicU64,
     frames: AtomicU64,
     head: AtomicU64,
@@ -27,6 +28,7 @@ impl Progress {
         Self {
             started: Instant::now(),
             claimed: AtomicBool::new(false),
+            departed: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             head: AtomicU64::new(NEVER),
@@ -56,6 +58,20 @@ impl Progress {
         self.last_frame.store(after, Ordering::Relaxed);
         self.frames.store(frames, Ordering::Relaxed);
         self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn depart(&self) {
+        self.departed.store(true, Ordering::Relaxed);
+    }
+
+    /// A frame that nobody gets: it counts for nothing but as a sign of life.
+    pub(crate) fn drained(&self, after: Duration) {
+        self.last_frame.store(nanos(after), Ordering::Relaxed);
+    }
+
+    /// Whether the client has left while the rest is read by a [`DetachLayer`](crate::exchange).
+    pub fn is_draining(&self) -> bool {
+        self.departed.load(Ordering::Relaxed)
     }
 
     /// Bytes of data taken from the inner body and handed on. Not the same as delivered.

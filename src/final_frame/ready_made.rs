@@ -42,12 +42,7 @@ impl Final {
     /// gRPC trailers: the code of the abort's kind, 4 `DEADLINE_EXCEEDED` for a time limit, 13 `INTERNAL` for a panic, 14
     /// `UNAVAILABLE` for an upstream that failed; with [`Failure::message`].
     pub fn grpc_status(failure: &Failure<'_>) -> Self {
-        let code = match failure.cause {
-            Cause::Aborted(reason) => reason.kind().grpc_code(),
-            Cause::TimedOut(_) => 4,
-            Cause::Panicked(_) => 13,
-            _ => 14,
-        };
+        let code = grpc::code(failure.cause);
         Self::Trailers(grpc::trailers(code, &failure.message()))
     }
 }
@@ -59,7 +54,7 @@ impl Failure<'_> {
     pub fn message(&self) -> String {
         match self.cause {
             Cause::Aborted(reason) => reason.text().to_owned(),
-            Cause::TimedOut(limit) => format!("time limit: {limit}"),
+            Cause::TimedOut(timed_out) => timed_out.to_string(),
             Cause::Panicked(_) => "internal error".to_owned(),
             Cause::Failed { error: Some(error), .. } => error.to_string(),
             _ => self.error.to_string(),

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::{
     error::ErrorChain,
-    exchange::{Cause, Exchange, Outcome},
+    exchange::{Cause, Drained, Exchange, Outcome},
 };
 
 /// How an exchange ended, and what had passed until then.
@@ -35,6 +35,9 @@ pub struct Ending {
     pub since_last_frame: Option<Duration>,
     /// From the start to the end.
     pub elapsed: Duration,
+    /// What was read after the client left, where a [`DetachLayer`](crate::exchange) outside saw to that. `bytes`, `frames`
+    /// and the times of frames are those until it left.
+    pub drained: Option<Drained>,
     /// The trailers that passed.
     pub trailers: Option<HeaderMap>,
 }

@@ -10,7 +10,7 @@ use super::{Ending, FinalizeTracker, tracker::Live};
 use crate::{
     contain::contain,
     error::AsError,
-    exchange::{Cause, Exchange},
+    exchange::{Cause, Drained, Exchange},
     watch::{Await, End, Ends, Watch},
 };
 
@@ -50,6 +50,8 @@ pub struct Reporter<H, M> {
     grpc_status: Option<u16>,
     bytes: u64,
     frames: u64,
+    /// Bytes that came after the client had left.
+    drained: u64,
     head_at: Option<Duration>,
     first_frame_at: Option<Duration>,
     last_frame_at: Option<Duration>,
@@ -71,6 +73,7 @@ impl<H, M> Reporter<H, M> {
             grpc_status: None,
             bytes: 0,
             frames: 0,
+            drained: 0,
             head_at: None,
             first_frame_at: None,
             last_frame_at: None,
@@ -99,6 +102,7 @@ impl<H: Finalizer, M> Reporter<H, M> {
 
 impl<H: Finalizer, M> Ends for Reporter<H, M> {
     fn end(self, end: End) {
+        let drain_end = self.exchange.drain_end(&end);
         let observed = match end {
             End::Completed => Cause::Completed,
             End::Truncated => Cause::Truncated,
@@ -121,6 +125,7 @@ impl<H: Finalizer, M> Ends for Reporter<H, M> {
             time_to_first_frame: self.first_frame_at,
             since_last_frame: self.last_frame_at.map(|at| elapsed.saturating_sub(at)),
             elapsed,
+            drained: drain_end.map(|end| Drained { bytes: self.drained, end }),
             trailers: self.trailers,
             exchange: self.exchange,
         };
@@ -133,13 +138,21 @@ impl<H: Finalizer, M> Ends for Reporter<H, M> {
 impl<H: Finalizer, D: Buf, E: AsError<M>, M, N> Watch<D, E> for Reporter<H, (M, N)> {
     fn frame(&mut self, frame: &Frame<D>) {
         if let Some(data) = frame.data_ref() {
-            let at = self.exchange.progress().elapsed();
+            let progress = self.exchange.progress();
+            let at = progress.elapsed();
+            if progress.is_draining() {
+                self.drained += data.remaining() as u64;
+                if self.publishes {
+                    progress.drained(at);
+                }
+                return;
+            }
             self.frames += 1;
             self.bytes += data.remaining() as u64;
             self.first_frame_at.get_or_insert(at);
             self.last_frame_at = Some(at);
             if self.publishes {
-                self.exchange.progress().frame(self.frames, self.bytes, at);
+                progress.frame(self.frames, self.bytes, at);
             }
         } else if let Some(trailers) = frame.trailers_ref() {
             self.grpc_status = grpc_status(trailers).or(self.grpc_status);

@@ -223,7 +223,7 @@ async fn polled_after_its_end_a_call_does_nothing() {
     let mut service = under(&handle).layer(service_fn(|_: Request<()>| async { ok() }));
     assert!(format!("{service:?}").starts_with("Abort { inner: ServiceFn"));
     let mut call = pin!(service.ready().await.unwrap().call(Request::new(())));
-    assert!(format!("{call:?}").starts_with("AbortFuture { hold: Some(Hold {"));
+    assert_eq!(format!("{call:?}"), "AbortFuture { .. }");
     let _body = call.as_mut().await.unwrap();
     let again = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
     assert!(again);

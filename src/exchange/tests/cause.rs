@@ -8,6 +8,7 @@ use super::super::{Cause, Outcome};
 use crate::{
     abort::{AbortBody, AbortHandle, AbortKind, AbortReason},
     error::{BoxError, ErrorChain},
+    timeouts::{Limit, tests::hit},
 };
 
 #[test]
@@ -26,7 +27,7 @@ fn each_cause_has_its_outcome_its_stable_name_and_its_reason() {
         (Cause::Truncated, Outcome::Truncated, "truncated", None),
         (Cause::Aborted("stop".into()), Outcome::Aborted, "aborted", Some("stop")),
         (Cause::Aborted(AbortKind::Shutdown.into()), Outcome::Aborted, "aborted", Some("shutdown")),
-        (Cause::TimedOut("idle".into()), Outcome::TimedOut, "timed_out", Some("idle")),
+        (hit(Limit::Idle), Outcome::TimedOut, "timed_out", Some("idle")),
         (
             Cause::Panicked("at the disco".into()),
             Outcome::Panicked,

@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 
 use super::super::{Attached, Cause, Exchange, Outcome};
 use crate::cut::{Cut, Slot};
+use crate::timeouts::{Limit, tests::hit};
 
 /// Counts what is done to it.
 #[derive(Default)]
@@ -49,12 +50,12 @@ fn reason(cause: Option<Cause>) -> String {
 fn an_abort_dooms_and_cuts_everything_attached_once_and_is_the_cause() {
     let exchange = Exchange::new();
     let [(first, one), (second, two)] = [attached(&exchange), attached(&exchange)];
-    assert!(first.cut().is_none());
+    assert!(first.cause().is_none());
     assert!(exchange.abort("stop"));
     assert_eq!((one.seen(), two.seen()), ((1, 1), (1, 1)));
     assert_eq!(reason(exchange.cause()), "stop");
     assert!(!exchange.abort("again"));
-    assert_eq!((reason(first.cut()), reason(second.cut())), ("stop".into(), "stop".into()));
+    assert_eq!((reason(first.cause()), reason(second.cause())), ("stop".into(), "stop".into()));
     assert_eq!(exchange.settle(Cause::Completed).outcome(), Outcome::Aborted);
 }
 
@@ -91,18 +92,18 @@ fn once_the_end_was_reported_an_abort_comes_too_late() {
     exchange.settle(Cause::Completed);
     assert!(!exchange.abort("too late"));
     assert_eq!(spy.seen(), (0, 0));
-    assert!(attached.cut().is_none());
+    assert!(attached.cause().is_none());
 }
 
 #[test]
 fn an_abort_after_another_cause_cuts_but_is_not_what_ends_it() {
     let exchange = Exchange::new();
     let (attached, spy) = attached(&exchange);
-    exchange.record(Cause::TimedOut("total".into()));
+    exchange.record(hit(Limit::Total));
     assert!(!exchange.abort("second"));
     assert_eq!(spy.seen(), (1, 1));
     assert_eq!(reason(exchange.cause()), "total");
-    assert_eq!(reason(attached.cut()), "second", "what the reader is told is what cut it");
+    assert_eq!(reason(attached.cause()), "second", "what the reader is told is what cut it");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use http::{Extensions, Request};
 use tokio::time::{Instant, advance};
 
 use super::super::{Cause, Exchange, Outcome};
+use crate::timeouts::{Limit, tests::hit};
 
 #[test]
 fn a_request_has_one_exchange_which_the_first_who_asks_begins() {
@@ -47,7 +48,7 @@ fn an_id_is_lower_case_hexadecimal_digits_and_a_dash_and_begins_with_the_process
 fn the_first_cause_is_kept_and_only_its_recorder_is_told_so() {
     let exchange = Exchange::new();
     assert!(exchange.cause().is_none());
-    assert!(exchange.record(Cause::TimedOut("idle".into())));
+    assert!(exchange.record(hit(Limit::Idle)));
     assert!(!exchange.record(Cause::Completed));
     assert!(!exchange.clone().record(Cause::Truncated));
     assert_eq!(exchange.cause().unwrap().reason(), Some("idle"));
@@ -58,11 +59,10 @@ fn the_first_cause_is_kept_and_only_its_recorder_is_told_so() {
 fn of_many_that_record_at_once_one_is_the_first() {
     for _ in 0..2_000 {
         let exchange = Exchange::new();
-        let record =
-            |limit: &'static str| exchange.record(Cause::TimedOut(limit.into())).then_some(limit);
+        let record = |limit: Limit| exchange.record(hit(limit)).then(|| limit.as_str());
         let winners = thread::scope(|scope| {
-            let other = scope.spawn(|| record("a"));
-            [record("b"), other.join().unwrap()]
+            let other = scope.spawn(|| record(Limit::Idle));
+            [record(Limit::Total), other.join().unwrap()]
         });
         let winners: Vec<_> = winners.into_iter().flatten().collect();
         assert_eq!(winners, [exchange.cause().unwrap().reason().unwrap()]);

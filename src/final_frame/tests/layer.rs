@@ -8,9 +8,10 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use super::*;
 use crate::{
     abort::{AbortHandle, AbortLayer},
-    exchange::{Cause, Exchange, Outcome},
+    exchange::{Exchange, Outcome},
     final_frame::FinalFrameLayer,
     finalize::FinalizeLayer,
+    timeouts::{Limit, tests::hit},
 };
 
 type Head = &'static [(&'static str, &'static str)];
@@ -151,12 +152,12 @@ async fn the_first_cause_is_the_one_that_the_client_is_told() {
     });
     let service = layer.layer(service_fn(|request: Request<()>| async move {
         let exchange = Exchange::get(request.extensions()).unwrap();
-        exchange.record(Cause::TimedOut("idle".into()));
+        exchange.record(hit(Limit::Idle));
         let response = Response::builder().header("content-type", "text/event-stream");
         Ok::<_, ScriptError>(response.body(Script::new().error("boom")).unwrap())
     }));
     let body = service.oneshot(Request::new(())).await.unwrap().into_body();
-    assert_eq!(drain(body).await.data, "time limit: idle");
+    assert_eq!(drain(body).await.data, "idle timeout: no progress for 120s");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::{
     error::ErrorChain,
     exchange::{Cause, Exchange},
     sse::tests::reference::parse,
+    timeouts::{Limit, tests::hit},
 };
 
 /// Asks `choose` about a body that failed with "boom".
@@ -42,7 +43,7 @@ fn the_sse_event_names_type_message_and_code_in_this_order() {
         (aborted("operator"), "aborted", "operator", "operator"),
         (aborted(AbortKind::Shutdown), "aborted", "shutdown", "shutdown"),
         (aborted(overload), "aborted", "too many streams", "too many streams"),
-        (Cause::TimedOut("idle".into()), "timeout", "time limit: idle", "idle"),
+        (hit(Limit::Idle), "timeout", "idle timeout: no progress for 120s", "idle"),
         (failed(None, Some("reset by peer")), "upstream", "reset by peer", "failed"),
         (failed(Some("dns"), Some("no such host")), "upstream", "no such host", "dns"),
         (failed(Some("dns"), None), "upstream", "boom", "dns"),
@@ -110,7 +111,7 @@ fn the_grpc_code_says_what_happened() {
         (aborted(AbortKind::Overload), "8", "overload"),
         (aborted(AbortKind::Shutdown), "14", "shutdown"),
         (aborted(AbortKind::Custom("quota".into())), "1", "quota"),
-        (Cause::TimedOut("total".into()), "4", "time limit: total"),
+        (hit(Limit::Total), "4", "total timeout: not finished in 120s"),
         (failed(None, Some("50% gone")), "14", "50%25 gone"),
         (Cause::Truncated, "14", "boom"),
     ];

@@ -8,7 +8,8 @@ use testkit::{Eos, Event, drain};
 use super::*;
 use crate::{
     abort::{AbortHandle, AbortLayer},
-    exchange::{Cause, Exchange, Outcome},
+    exchange::{Exchange, Outcome},
+    timeouts::{Limit, tests::hit},
 };
 
 async fn drained(response: Response<Script>) -> Ending {
@@ -150,7 +151,7 @@ async fn an_abort_or_a_time_limit_is_told_with_its_reason_though_the_client_does
     let mut request = get();
     let exchange = Exchange::of(&mut request);
     let body = through(&layer, request, Response::new(Script::new().data("x"))).await;
-    exchange.record(Cause::TimedOut("total".into()));
+    exchange.record(hit(Limit::Total));
     drop(body);
     let ending = only(&mut told);
     assert_eq!((ending.outcome, ending.reason()), (Outcome::TimedOut, Some("total")));

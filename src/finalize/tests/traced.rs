@@ -12,6 +12,7 @@ use tracing::{
 
 use super::*;
 use crate::exchange::{Cause, Exchange};
+use crate::timeouts::{Limit, tests::hit};
 
 /// Keeps the events of one thread.
 #[derive(Clone, Default)]
@@ -143,7 +144,7 @@ async fn the_level_says_whether_something_went_wrong() {
         (Cause::Discarded, Level::INFO),
         (Cause::Failed { reason: None, error: None }, Level::WARN),
         (Cause::Truncated, Level::WARN),
-        (Cause::TimedOut("idle".into()), Level::WARN),
+        (hit(Limit::Idle), Level::WARN),
         (Cause::Panicked("boom".into()), Level::WARN),
     ];
     for (cause, expect) in expect {

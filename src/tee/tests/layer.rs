@@ -10,8 +10,9 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use super::sink::Spy;
 use crate::{
     abort::{AbortHandle, AbortLayer},
-    exchange::{Cause, Exchange, Outcome},
+    exchange::{Exchange, Outcome},
     tee::{Limit, Recording, TeeLayer},
+    timeouts::{self, tests::hit},
 };
 
 fn tee(spy: &Spy) -> TeeLayer<impl Fn(&Parts) -> Spy + Clone + use<>> {
@@ -134,7 +135,7 @@ async fn what_another_layer_knows_of_the_end_is_told_to_the_sink() {
 
     let spy = Spy::default();
     let service = tee(&spy).layer(service_fn(|request: Request<()>| async move {
-        Exchange::get(request.extensions()).unwrap().record(Cause::TimedOut("idle".into()));
+        Exchange::get(request.extensions()).unwrap().record(hit(timeouts::Limit::Idle));
         Ok::<_, ScriptError>(Response::new(Script::new().data("x")))
     }));
     drain(service.oneshot(Request::new(())).await.unwrap().into_body()).await;

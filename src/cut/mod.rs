@@ -5,6 +5,11 @@
 //! takes it out to poll it and puts it back; whoever cuts takes it out and drops it. The lock is never held while
 //! foreign code runs, so nothing here can dead-lock, and a poll in progress ends the value itself when it comes back.
 
+mod answer;
+mod body;
+mod error;
+mod future;
+mod hold;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +20,7 @@ use std::{
 
 use tokio::runtime::Handle;
 
+pub(crate) use self::{answer::Answer, body::CutBody, error::Reset, future::CutFuture, hold::Hold};
 use crate::contain::contain;
 
 /// Locks a mutex that no foreign code runs under, so that its poison says nothing.

@@ -1,0 +1,58 @@
+//! What is answered in place of a head that will never come.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::{
+    exchange::{Cause, Exchange},
+    grpc,
+};
+
+/// The user's own answer; `None` for a cause that it does not know.
+pub(crate) type Answer = Arc<dyn Fn(&Exchange, &Cause) -> Option<Response<Bytes>> + Send + Sync>;
+
+/// Answers for one exchange.
+#[derive(Clone)]
+pub(crate) struct Answering {
+    pub(crate) exchange: Exchange,
+    /// The request was a gRPC one.
+    pub(crate) grpc: bool,
+    pub(crate) answer: Option<Answer>,
+}
+
+impl Answering {
+    pub(super) fn answer(&self, cause: &Cause) -> Response<Bytes> {
+        let own = self.answer.as_ref().and_then(|answer| answer(&self.exchange, cause));
+        own.unwrap_or_else(|| self.default(cause))
+    }
+
+    fn default(&self, cause: &Cause) -> Response<Bytes> {
+        let (status, text) = match cause {
+            Cause::TimedOut(timed_out) => (StatusCode::GATEWAY_TIMEOUT, timed_out.to_string()),
+            cause => {
+                let reason = cause.reason().unwrap_or_else(|| cause.outcome().as_str());
+                (StatusCode::SERVICE_UNAVAILABLE, format!("aborted: {reason}"))
+            }
+        };
+        if self.grpc {
+            let message = match cause {
+                Cause::Aborted(reason) => reason.text(),
+                _ => &text,
+            };
+            return grpc::trailers_only(grpc::code(cause), message);
+        }
+        let mut response = Response::new(Bytes::from(text + "\n"));
+        *response.status_mut() = status;
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, plain);
+        response
+    }
+}
+
+impl fmt::Debug for Answering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answering").field("grpc", &self.grpc).finish_non_exhaustive()
+    }
+}

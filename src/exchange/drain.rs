@@ -1,0 +1,76 @@
+//! What is read of a response after its client left.
+
+use super::{Cause, Exchange, life::Drain};
+use crate::{cut::lock, watch::End};
+
+/// How the reading after the client left came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DrainEnd {
+    /// The response was read to its end.
+    Completed,
+    /// The body failed, panicked, or ended too early.
+    Failed,
+    /// A limit was hit: of bytes, of time, of drains at once, or one of [`TimeoutsLayer`](crate::timeouts).
+    Limit,
+    /// It was aborted, or the runtime shut down.
+    Aborted,
+}
+
+/// What was read of a response after its client left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Bytes of data taken from the inner body since then.
+    pub bytes: u64,
+    /// How it came to an end.
+    pub end: DrainEnd,
+}
+
+impl DrainEnd {
+    /// The stable name, for logs, metrics and databases.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Limit => "limit",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+impl Exchange {
+    /// The client left, and the rest is to be read: records that as the cause. Refused when the exchange has a cause
+    /// already.
+    pub(crate) fn depart(&self) -> bool {
+        let mut life = lock(&self.0.life);
+        if life.settled || life.cause.is_some() {
+            return false;
+        }
+        life.cause = Some(Cause::Disconnected);
+        life.drain = Drain::UnderWay;
+        self.0.progress.depart();
+        true
+    }
+
+    /// Somebody ends the drain before the body does. The first one's word stays.
+    pub(crate) fn stop_drain(&self, end: DrainEnd) {
+        let mut life = lock(&self.0.life);
+        if life.drain == Drain::UnderWay {
+            life.drain = Drain::Stopped(end);
+        }
+    }
+
+    /// How the drain ended, if there was one.
+    pub(crate) fn drain_end(&self, observed: &End) -> Option<DrainEnd> {
+        match (lock(&self.0.life).drain, observed) {
+            (Drain::None, _) => None,
+            (_, End::Completed) => Some(DrainEnd::Completed),
+            (Drain::Stopped(end), _) => Some(end),
+            (Drain::UnderWay, End::Failed | End::Truncated | End::Panicked(_)) => {
+                Some(DrainEnd::Failed)
+            }
+            (Drain::UnderWay, End::Dropped | End::Unread) => Some(DrainEnd::Aborted),
+        }
+    }
+}
