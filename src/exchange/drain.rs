@@ -63,7 +63,8 @@ impl Exchange {
 
     /// How the drain ended, if there was one.
     pub(crate) fn drain_end(&self, observed: &End) -> Option<DrainEnd> {
-        match (lock(&self.0.life).drain, observed) {
+        let drain = lock(&self.0.life).drain;
+        match (drain, observed) {
             (Drain::None, _) => None,
             (_, End::Completed) => Some(DrainEnd::Completed),
             (Drain::Stopped(end), _) => Some(end),

@@ -10,10 +10,11 @@ mod event;
 mod joined;
 mod lines;
 mod members;
+mod pulse;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use self::boundary::Boundary;
+pub(crate) use self::{boundary::Boundary, pulse::Pulse};
 pub use self::{
     decoded::{Decoded, DecodedEvent},
     decoder::Decoder,
