@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | [`IdleKeepaliveLayer`](keepalive) | sends heartbeats while the stream is idle, never inside an event | between events |
 //! | [`FinalFrameLayer`](final_frame) | tells the client, in the stream, that it ended badly | at an unclean end |
+//! | [`DetachLayer`](detach) | goes on reading after the client left, bounded, so that its cost is known | no |
 //! | [`AbortLayer`](abort) | ends a response from outside at once, with a reason | cuts |
 //! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
@@ -88,6 +89,7 @@ mod align;
 mod aligned;
 mod contain;
 mod cut;
+pub mod detach;
 pub mod error;
 pub mod exchange;
 #[cfg(feature = "final-frame")]
