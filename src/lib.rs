@@ -13,6 +13,7 @@
 //! | [`AbortLayer`](abort) | ends a response from outside at once, with a reason | cuts |
 //! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
+//! | [`FirstFrameLayer`](first_frame) | commits the head only when the stream has begun, so that a failure before is a status | no |
 //!
 //! # The order
 //!
@@ -93,6 +94,7 @@ pub mod exchange;
 #[cfg(feature = "final-frame")]
 pub mod final_frame;
 pub mod finalize;
+pub mod first_frame;
 mod grpc;
 mod head;
 pub mod keepalive;

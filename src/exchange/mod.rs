@@ -116,6 +116,19 @@ impl Exchange {
         first
     }
 
+    /// Takes back the cause of an attempt that failed before its head went out, so that another may end well. An abort and
+    /// a client that left hold for every attempt, and what was cut or reported stays so.
+    pub(crate) fn forgive(&self) {
+        let mut life = lock(&self.0.life);
+        let forgivable = matches!(
+            life.cause,
+            Some(Cause::Failed { .. } | Cause::Truncated | Cause::TimedOut(_) | Cause::Panicked(_))
+        );
+        if forgivable && !life.settled && life.cut.is_none() {
+            life.cause = None;
+        }
+    }
+
     /// Ends the exchange with the first cause, or with `observed` if nobody recorded one. From here on an abort comes
     /// too late.
     pub(crate) fn settle(&self, observed: Cause) -> Cause {

@@ -13,7 +13,7 @@ mod members;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use self::boundary::Boundary;
+pub(crate) use self::{boundary::Boundary, joined::Joined};
 pub use self::{
     decoded::{Decoded, DecodedEvent},
     decoder::Decoder,
