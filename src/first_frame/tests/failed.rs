@@ -4,7 +4,10 @@ use http::HeaderMap;
 use testkit::{Event, Log};
 
 use super::*;
-use crate::exchange::{Cause, Exchange};
+use crate::{
+    exchange::{Cause, Exchange},
+    timeouts::{Limit, tests::hit},
+};
 
 /// Tells which of the failures it was, and that the upstream was gone by then.
 fn telling(log: &Log) -> FirstFrameLayer<fn(&response::Parts) -> Begin> {
@@ -119,7 +122,7 @@ async fn a_failed_start_leaves_no_cause_unless_it_was_an_abort() {
     for (cause, stays) in [
         (Cause::failed(&std::io::Error::other("x")), false),
         (Cause::Truncated, false),
-        (Cause::TimedOut("idle".into()), false),
+        (hit(Limit::Idle), false),
         (Cause::Panicked("x".into()), false),
         (Cause::Aborted("stop".into()), true),
         (Cause::Disconnected, true),
@@ -133,7 +136,7 @@ async fn a_failed_start_leaves_no_cause_unless_it_was_an_abort() {
         assert_eq!(exchange.cause().is_some(), stays, "{cause:?}");
     }
     let exchange = Exchange::new();
-    exchange.settle(Cause::Truncated);
+    exchange.settle(Cause::Truncated, true);
     exchange.forgive();
     assert!(exchange.cause().is_some()); // It was reported.
 }
