@@ -104,12 +104,16 @@ mod grpc;
 mod head;
 pub mod keepalive;
 pub mod sse;
+#[cfg(feature = "final-frame")]
+pub mod stack;
 pub mod tee;
 pub mod timeouts;
 pub mod watch;
 pub mod wrap;
 
 pub use crate::head::Media;
+#[cfg(feature = "final-frame")]
+pub use crate::stack::Lifeline;
 
 /// Runs the README's example.
 #[cfg(all(doctest, feature = "final-frame"))]
