@@ -4,33 +4,26 @@
 //! ```
 //! use bytes::Bytes;
 //! use http::{Request, Response, StatusCode, header};
-//! use http_body_util::Full;
+//! use http_body_util::{BodyExt, Channel};
 //! use tower::{Layer, ServiceExt, service_fn};
 //! use tower_lifeline::first_frame::FirstFrameLayer;
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
-//! let service = FirstFrameLayer::by_media().layer(service_fn(|stream: Request<&'static str>| async move {
+//! let service = FirstFrameLayer::by_media().layer(service_fn(|request: Request<&'static str>| async {
+//!     let (mut upstream, body) = Channel::<Bytes>::new(1);
+//!     upstream.send_data(request.into_body().into()).await.unwrap();
 //!     let response = Response::builder().header(header::CONTENT_TYPE, "text/event-stream");
-//!     Ok::<_, std::io::Error>(response.body(StreamOf(stream.into_body())).unwrap())
+//!     Ok::<_, std::io::Error>(response.body(body).unwrap())
 //! }));
 //!
 //! let refused = "event: ping\ndata: {}\n\nevent: error\ndata: {\"type\":\"error\"}\n\n";
 //! let response = service.clone().oneshot(Request::new(refused)).await.unwrap();
 //! assert_eq!(response.status(), StatusCode::BAD_GATEWAY); // It said 200.
 //!
-//! let response = service.oneshot(Request::new("event: ping\ndata: {}\n\ndata: hello\n\n")).await.unwrap();
-//! assert_eq!(response.status(), StatusCode::OK); // And every byte is in the body, the ping too.
-//! # }
-//! # use http_body::{Body, Frame};
-//! # struct StreamOf(&'static str);
-//! # impl Body for StreamOf {
-//! #     type Data = Bytes;
-//! #     type Error = std::io::Error;
-//! #     fn poll_frame(mut self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>)
-//! #         -> std::task::Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-//! #         let text = std::mem::take(&mut self.0);
-//! #         std::task::Poll::Ready((!text.is_empty()).then(|| Ok(Frame::data(text.into()))))
-//! #     }
+//! let begun = "event: ping\ndata: {}\n\ndata: hello\n\n";
+//! let response = service.oneshot(Request::new(begun)).await.unwrap();
+//! assert_eq!(response.status(), StatusCode::OK);
+//! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), begun); // The ping too.
 //! # }
 //! ```
 //!
@@ -77,10 +70,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    Request, Response,
-    response::{self},
-};
+use http::{Request, Response, response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;

@@ -18,7 +18,7 @@ fn trailers() -> HeaderMap {
 #[tokio::test]
 async fn frames_come_out_one_by_one_as_they_came_in_and_are_no_copies() {
     let frames = [": hi\n\n", "", PING, "data: a\n\n", "data: b\n\n"].map(Bytes::from);
-    let body = frames.iter().cloned().fold(Script::new(), |body, frame| body.data(frame));
+    let body = frames.iter().cloned().fold(Script::new(), Script::data);
     let response = sse(body.trailers(trailers())).await;
     let read = read(response).await;
     let places = |frames: &[Bytes]| {
@@ -74,7 +74,7 @@ async fn a_size_that_is_not_exact_stays_as_true_as_it_was() {
 
 #[tokio::test]
 async fn a_stream_that_ended_while_it_was_held_back_is_replayed_without_its_upstream() {
-    for last in [Script::data(Script::new(), "").end(), Script::new().trailers(trailers())] {
+    for last in [Script::new().data("").end(), Script::new().trailers(trailers())] {
         let layer = FirstFrameLayer::new(|_: &response::Parts| Begin::any_byte());
         let log = last.log();
         let response = call(&layer, last.eos(Eos::Never), "text/plain").await;
