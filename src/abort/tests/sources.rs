@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{Instant, advance, sleep, timeout};
 
 use super::*;
 use crate::abort::{AbortKind, ask_every, deadline};
@@ -96,7 +96,8 @@ async fn errors_and_panics_in_the_call_and_in_the_future_do_not_break_it() {
             }
         }
     }));
-    assert_eq!(handle.aborted().await.text(), "stop");
+    let aborted = timeout(60 * SECOND, handle.aborted()).await;
+    assert_eq!(aborted.expect("it asks no more").text(), "stop");
     assert_eq!(asked.at(), [0., 1., 2., 3., 4.]);
 }
 

@@ -121,7 +121,10 @@ async fn a_future_that_is_always_busy_can_not_hold_back_the_head() {
     let start = Instant::now();
     // As one that reads an upload that is always ready: it spends its whole budget in each poll.
     let service = service_fn(|_: Request<()>| {
-        poll_fn(|cx| {
+        let mut polls = 0;
+        poll_fn(move |cx| {
+            polls += 1;
+            assert!(polls < 100_000, "the head is held back");
             while let Poll::Ready(budget) = coop::poll_proceed(cx) {
                 budget.made_progress();
             }
