@@ -14,6 +14,7 @@
 //! | [`AbortLayer`](abort) | ends a response from outside at once, with a reason | cuts |
 //! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
+//! | [`IsolateLayer`](isolate) | reads a body that blocks its thread on a thread of its own | no |
 //!
 //! # The order
 //!
@@ -97,6 +98,7 @@ pub mod final_frame;
 pub mod finalize;
 mod grpc;
 mod head;
+pub mod isolate;
 pub mod keepalive;
 pub mod sse;
 pub mod tee;
