@@ -77,7 +77,7 @@ where
         match (&polled, &mut self.state) {
             (Some(Ok(frame)), state) if !frame.is_trailers() => {
                 if let (State::Pumped(_, hint), Some(data)) = (state, frame.data_ref()) {
-                    *hint = less(hint, data.remaining() as u64);
+                    *hint = less(*hint, data.remaining() as u64);
                 }
             }
             (_, state) => *state = State::Ended,
@@ -96,14 +96,14 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.state {
             State::Direct(body) => body.size_hint(),
-            State::Pumped(_, hint) => hint.clone(),
+            State::Pumped(_, hint) => *hint,
             State::Ended => SizeHint::with_exact(0),
         }
     }
 }
 
 /// What is hinted once `bytes` more were handed on.
-fn less(hint: &SizeHint, bytes: u64) -> SizeHint {
+fn less(hint: SizeHint, bytes: u64) -> SizeHint {
     let mut left = SizeHint::new();
     left.set_lower(hint.lower().saturating_sub(bytes));
     if let Some(upper) = hint.upper() {
