@@ -17,6 +17,7 @@
 //! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
 //! | [`FirstFrameLayer`](first_frame) | commits the head only when the stream has begun, so that a failure before is a status | no |
+//! | [`IsolateLayer`](isolate) | reads a body that blocks its thread on a thread of its own | no |
 //!
 //! # The order
 //!
@@ -102,6 +103,7 @@ pub mod finalize;
 pub mod first_frame;
 mod grpc;
 mod head;
+pub mod isolate;
 pub mod keepalive;
 pub mod sse;
 #[cfg(feature = "final-frame")]
