@@ -63,7 +63,9 @@ pub(crate) fn refusal(status: StatusCode, message: &str, code: &str) -> Response
 /// What the client is told when the upstream gave no answer.
 pub(crate) fn no_answer(error: &ForwardError) -> Response<Bytes> {
     let status = match error {
-        ForwardError::Unreachable(_) | ForwardError::Failed(_) => StatusCode::BAD_GATEWAY,
+        ForwardError::Unreachable(_) | ForwardError::Failed(_) | ForwardError::Switched => {
+            StatusCode::BAD_GATEWAY
+        }
         ForwardError::Upload(_) | ForwardError::Target(_) => StatusCode::BAD_REQUEST,
         ForwardError::Tunnel => StatusCode::NOT_IMPLEMENTED,
     };

@@ -175,7 +175,10 @@ async fn an_upstream_that_gives_no_answer_is_a_502() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let refusing = listener.local_addr().unwrap();
     drop(listener);
-    let plays = [Play::new(), Play::new().reset(), Play::new().send("what?\r\n\r\n").stall()];
+    let switched = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    let switched = Play::new().send(switched).stall();
+    let plays =
+        [Play::new(), Play::new().reset(), Play::new().send("what?\r\n\r\n").stall(), switched];
     let mut upstreams = Vec::new();
     for play in plays {
         upstreams.push(Upstream::start([play]).await);
