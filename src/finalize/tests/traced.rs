@@ -12,6 +12,7 @@ use tracing::{
 
 use super::*;
 use crate::exchange::{Cause, Exchange};
+use crate::finalize::Traced;
 use crate::timeouts::{Limit, tests::hit};
 
 /// Keeps the events of one thread.
