@@ -10,7 +10,10 @@
 //! |---|---|---|
 //! | [`IdleKeepaliveLayer`](keepalive) | sends heartbeats while the stream is idle, never inside an event | between events |
 //! | [`FinalFrameLayer`](final_frame) | tells the client, in the stream, that it ended badly | at an unclean end |
+//! | [`EarlyHeadLayer`](early_head) | commits the head of a stream whose upstream takes long for its own | no |
+//! | [`DetachLayer`](detach) | goes on reading after the client left, bounded, so that its cost is known | no |
 //! | [`AbortLayer`](abort) | ends a response from outside at once, with a reason | cuts |
+//! | [`TimeoutsLayer`](timeouts) | ends a response that takes too long: head, first frame, idle, total, unread | cuts |
 //! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
 //!
@@ -88,6 +91,8 @@ mod align;
 mod aligned;
 mod contain;
 mod cut;
+pub mod early_head;
+pub mod detach;
 pub mod error;
 pub mod exchange;
 #[cfg(feature = "final-frame")]

@@ -18,6 +18,8 @@ pub(super) struct Life {
     /// The abort of the exchange as a whole, if there was one: for slots that come later.
     aborted: Option<Cause>,
     pub(super) drain: Drain,
+    /// A layer that drains has seen the request: whoever sees it from now on stands inside of that layer.
+    pub(super) drains: bool,
     places: Vec<Place>,
     /// The next place's; never used twice.
     id: u64,

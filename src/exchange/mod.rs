@@ -33,8 +33,8 @@ use std::{
 use http::{Extensions, Request};
 use tokio::time::Instant;
 
-use self::life::Life;
 pub(crate) use self::life::{Attached, Knife};
+use self::life::{Drain, Life};
 pub use self::{
     cause::{Cause, Outcome},
     drain::{DrainEnd, Drained},
@@ -123,10 +123,10 @@ impl Exchange {
     }
 
     /// Ends the exchange with the first cause, or with `observed` if nobody recorded one. From here on an abort comes
-    /// too late.
-    pub(crate) fn settle(&self, observed: Cause) -> Cause {
+    /// too late, unless a rest is read that the caller, outside of it, does not see.
+    pub(crate) fn settle(&self, observed: Cause, sees_drain: bool) -> Cause {
         let mut life = lock(&self.0.life);
-        life.settled = true;
+        life.settled |= sees_drain || life.drain != Drain::UnderWay;
         life.cause.get_or_insert(observed).clone()
     }
 

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 mod bytes_between;
+mod from_last;
 mod layer;
 mod shape;
 mod timing;

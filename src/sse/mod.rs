@@ -1,12 +1,22 @@
-//! Server-sent events: where one event ends and the next begins, and how an event is written.
+//! Server-sent events: where one event ends and the next begins, how an event is read, and how one is written.
 //!
 //! The rules are those of the HTML standard, section "Server-sent events", and of what its parsers do with bytes that are
 //! put between the upstream's (protocol.md 1a).
 
 mod boundary;
+mod decoded;
+mod decoder;
 mod event;
+mod joined;
+mod lines;
+mod members;
+mod pulse;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use self::boundary::Boundary;
-pub use self::event::{Event, InvalidEvent};
+pub(crate) use self::{boundary::Boundary, pulse::Pulse};
+pub use self::{
+    decoded::{Decoded, DecodedEvent},
+    decoder::Decoder,
+    event::{Event, InvalidEvent},
+};

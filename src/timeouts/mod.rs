@@ -1,7 +1,209 @@
-//! Ends a response that takes too long.
+//! Ends a response that takes too long: the very connection that is stuck, at once, with an error that says which limit.
+//!
+//! ```
+//! use std::time::Duration;
+//! use bytes::Bytes;
+//! use http_body::Frame;
+//! use http_body_util::{BodyExt, Channel};
+//! use tower_lifeline::timeouts::{Activity, Limit, Limits, TimedOut, TimeoutsBody};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let (mut upstream, body) = Channel::<Bytes>::new(8);
+//! let limits = Limits::new().idle(Duration::from_secs(120));
+//! let mut body = TimeoutsBody::new(body, &limits, Activity::events());
+//!
+//! upstream.send_data("data: one\n\n".into()).await.unwrap();
+//! upstream.send_data(": still alive\n\n".into()).await.unwrap(); // Says the upstream, but nothing comes any more.
+//! assert!(body.frame().await.unwrap().is_ok() && body.frame().await.unwrap().is_ok());
+//! let error = body.frame().await.unwrap().unwrap_err();
+//! assert_eq!(error.downcast_ref::<TimedOut>().unwrap().limit(), Limit::Idle);
+//! # }
+//! ```
+//!
+//! | limit | from | to | counts |
+//! |---|---|---|---|
+//! | [`head`](Limits::head) | the call | the response head | while somebody waits for it |
+//! | [`first_frame`](Limits::first_frame) | the head | the first byte of the body | while somebody waits for it |
+//! | [`idle`](Limits::idle) | the first byte, then each sign of progress ([`Activity`]) | the next | while somebody waits for it: not while the client does not read |
+//! | [`total`](Limits::total) | the call | the end | always |
+//! | [`unread`](Limits::unread) | a head or frame that was handed on | the moment when the next is asked for | always |
+//!
+//! | event | what happens |
+//! |---|---|
+//! | frame, trailers, end, error | handed on unchanged |
+//! | a limit before the head | the inner future is dropped; the answer is 504, or gRPC trailers-only with 4 `DEADLINE_EXCEEDED`, or what [`TimeoutsLayer::answer`] says |
+//! | a limit in the stream | the inner body is dropped at once, polled or not; the next poll gives [`TimedOut`] as an error; then `None` |
+//! | data and a deadline in the same poll | the data |
+//! | the clock jumps | one limit is hit, not many |
+//! | service error, panic | goes on to the caller |
+//! | client gone, abort | the inner body is dropped |
+//! | 101, 2xx to CONNECT | handed on untouched, without limits |
+//!
+//! Size and headers are left alone, `size_hint` and `is_end_stream` are forwarded: a body that hits a limit is cut, it does
+//! not end. For what the client is to see of it, put a [`FinalFrameLayer`](crate::final_frame) outside. The outcome in
+//! [`Finalize`](crate::finalize) is `timed_out`, the reason the limit's name, wherever it stands.
+//!
+//! Put it inside of a keepalive layer, whose heartbeats are no progress. Inside of a retry layer it limits each attempt.
+//!
+//! `total` and `unread` hold while nobody polls, so they need a task for each response: the layer must be called on a tokio
+//! runtime, or these two do nothing. hyper hands on up to half a megabyte to a client that does not read before it stops
+//! asking (truths.md 2), and `unread` begins then. The response future and body must be `Send + 'static`. The layer
+//! allocates per response, never per frame.
 
+mod activity;
+mod body;
 mod error;
+mod future;
+mod grpc;
+mod limits;
+mod patience;
 #[cfg(test)]
 pub(crate) mod tests;
+mod watchdog;
 
-pub use self::error::{Limit, TimedOut};
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, response};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+pub use self::{
+    activity::Activity,
+    body::TimeoutsBody,
+    error::{Limit, TimedOut},
+    future::TimeoutsFuture,
+    limits::Limits,
+};
+use self::{body::Clocks, patience::Patience, watchdog::Watchdog};
+use crate::{
+    cut::{Answer, CutFuture, Hold, Reset, Slot},
+    exchange::{Cause, Exchange},
+};
+
+type ChooseActivity = Arc<dyn Fn(&response::Parts) -> Activity + Send + Sync>;
+
+/// Sets time limits to responses. See the [module](self) for what happens when.
+#[derive(Clone)]
+#[must_use]
+pub struct TimeoutsLayer {
+    limits: Limits,
+    grpc: bool,
+    choose: ChooseActivity,
+    answer: Option<Answer>,
+}
+
+impl TimeoutsLayer {
+    /// Sets these limits to every response.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, grpc: false, choose: Arc::new(Activity::by_media), answer: None }
+    }
+
+    /// Chooses by the head what counts as progress; by default [`Activity::by_media`].
+    pub fn activity<F>(mut self, choose: F) -> Self
+    where
+        F: Fn(&response::Parts) -> Activity + Send + Sync + 'static,
+    {
+        self.choose = Arc::new(choose);
+        self
+    }
+
+    /// Takes the `grpc-timeout` of a request for its total limit, where that is shorter: over the whole body, not only to
+    /// the head.
+    pub const fn grpc_timeout(mut self) -> Self {
+        self.grpc = true;
+        self
+    }
+
+    /// Replaces the answer that is given when a limit is hit before the head.
+    pub fn answer<A>(mut self, answer: A) -> Self
+    where
+        A: Fn(&Exchange, &TimedOut) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.answer = Some(Arc::new(move |exchange, cause| match cause {
+            Cause::TimedOut(timed_out) => Some(answer(exchange, timed_out)),
+            _ => None,
+        }));
+        self
+    }
+}
+
+impl<S> Layer<S> for TimeoutsLayer {
+    type Service = Timeouts<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Timeouts { inner, layer: self.clone() }
+    }
+}
+
+/// The service made by [`TimeoutsLayer`].
+#[derive(Clone)]
+pub struct Timeouts<S> {
+    inner: S,
+    layer: TimeoutsLayer,
+}
+
+impl<S, A, B> Service<Request<A>> for Timeouts<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    type Response = Response<TimeoutsBody<B>>;
+    type Error = S::Error;
+    type Future = TimeoutsFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<A>) -> Self::Future {
+        let exchange = Exchange::of(&mut request);
+        let (parts, body) = request.into_parts();
+        let limits = self.layer.limits.clone();
+        let asked = self.layer.grpc.then(|| grpc::timeout(&parts.headers)).flatten();
+        let total = [limits.total, asked].into_iter().flatten().min();
+
+        let slot = Slot::new();
+        let (mut hold, knife) = Hold::apart(&exchange, &slot);
+        let watchdog = Watchdog::spawn(total, limits.unread, &exchange, knife.clone());
+        let unread = watchdog.as_ref().and_then(Watchdog::unread);
+        if let Some(watchdog) = watchdog {
+            hold.keep(watchdog);
+        }
+        let mut patience = Patience::default();
+        patience.set(Limit::Head, limits.head);
+        let activity = Activity::any_byte(); // Until the head says otherwise.
+        let clocks = Clocks {
+            exchange: exchange.clone(),
+            knife,
+            patience,
+            limits,
+            activity,
+            unread,
+            begun: false,
+        };
+
+        let ours = (exchange, self.layer.answer.clone(), Reset::DEFAULT);
+        let call = |request| self.inner.call(request);
+        let inner = CutFuture::call(slot, hold, ours, (parts, body), call);
+        TimeoutsFuture { inner, clocks: Some(clocks), choose: self.layer.choose.clone() }
+    }
+}
+
+impl fmt::Debug for TimeoutsLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimeoutsLayer").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Timeouts<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeouts").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+//! How long each part of a response may take.
+
+use std::time::Duration;
+
+/// How long each part of a response may take. What is not set has no limit; a setter takes a [`Duration`] or an
+/// `Option` of one.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_lifeline::timeouts::Limits;
+///
+/// let limits = Limits::new()
+///     .head(Duration::from_secs(120))
+///     .first_frame(Duration::from_secs(120))
+///     .idle(Duration::from_secs(120))
+///     .total(None)
+///     .unread(Duration::from_secs(60));
+/// # let _ = tower_lifeline::timeouts::TimeoutsLayer::new(limits);
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Limits {
+    pub(super) head: Option<Duration>,
+    pub(super) first_frame: Option<Duration>,
+    pub(super) idle: Option<Duration>,
+    pub(super) total: Option<Duration>,
+    pub(super) unread: Option<Duration>,
+}
+
+impl Limits {
+    /// Sets no limit yet.
+    pub const fn new() -> Self {
+        Self { head: None, first_frame: None, idle: None, total: None, unread: None }
+    }
+
+    /// From the call to the response head.
+    pub fn head(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.head = after.into();
+        self
+    }
+
+    /// From the head to the first byte of the body.
+    pub fn first_frame(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.first_frame = after.into();
+        self
+    }
+
+    /// From the first byte on: between one sign of progress and the next.
+    pub fn idle(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.idle = after.into();
+        self
+    }
+
+    /// From the call to the end.
+    pub fn total(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.total = after.into();
+        self
+    }
+
+    /// From a frame that was handed on to the moment when the next is asked for.
+    pub fn unread(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.unread = after.into();
+        self
+    }
+}
