@@ -27,6 +27,8 @@ use crate::{
 };
 
 mod admin;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired with --early-head"))]
+mod asks;
 mod books;
 mod choices;
 mod forward;
