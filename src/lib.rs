@@ -91,8 +91,8 @@ mod align;
 mod aligned;
 mod contain;
 mod cut;
-pub mod early_head;
 pub mod detach;
+pub mod early_head;
 pub mod error;
 pub mod exchange;
 #[cfg(feature = "final-frame")]

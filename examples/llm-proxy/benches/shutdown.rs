@@ -54,9 +54,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Its log is read by a task of its own.
     sleep(Duration::from_millis(500)).await;
     let log = proxy.stderr.lock().map_err(|error| error.to_string())?;
-    let ended = |line: &&String| {
-        line.contains("exchange ended") && line.contains("reason=\"shutdown\"")
-    };
+    let ended =
+        |line: &&String| line.contains("exchange ended") && line.contains("reason=\"shutdown\"");
     let endings = log.iter().filter(ended).count();
 
     println!("{live} live streams, --grace 2s, SIGTERM");

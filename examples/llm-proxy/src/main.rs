@@ -10,11 +10,14 @@ use tokio::{net::TcpListener, runtime::Runtime};
 use tower::{BoxError, ServiceBuilder, service_fn};
 use tower_lifeline::{
     abort::{AbortLayer, AbortRegistry},
+    detach::DetachLayer,
+    early_head::EarlyHeadLayer,
     error::ErrorChain,
     final_frame::FinalFrameLayer,
     finalize::FinalizeLayer,
     keepalive::IdleKeepaliveLayer,
-    tee::TeeLayer,
+    tee::{TeeLayer, TeeRequestLayer},
+    timeouts::TimeoutsLayer,
 };
 
 use crate::{
@@ -27,7 +30,6 @@ use crate::{
 };
 
 mod admin;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired with --early-head"))]
 mod asks;
 mod books;
 mod choices;
@@ -67,7 +69,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
     let admin_listener = bind("--admin", options.admin).await?;
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let simulated = options.upstream.is_none();
-    let upstream = match options.upstream {
+    let upstream = match options.upstream.clone() {
         Some(upstream) => upstream,
         None => simulate::start().await?,
     };
@@ -84,20 +86,32 @@ async fn run(options: Options) -> Result<(), BoxError> {
     let proxy = ServiceBuilder::new()
         .layer(LabelLayer)
         .layer(
-            IdleKeepaliveLayer::new(choices::interval(options.keepalive))
+            IdleKeepaliveLayer::new(choices::never_if_off(options.keepalive))
                 .heartbeat(choices::heartbeat),
         )
         .layer(FinalFrameLayer::new(choices::final_frame))
-        .layer(AbortLayer::new(choices::handle(&registry)).answer(choices::answer(&books)))
+        .layer(
+            DetachLayer::new(choices::drain_limits(&options))
+                .when(move |_| move |_| options.drain.is_some()),
+        )
+        .layer(
+            EarlyHeadLayer::new(choices::never_if_off(options.early_head)).when(choices::streams),
+        )
+        .layer(AbortLayer::new(choices::handle(&registry)).answer(choices::aborted(&books)))
+        .layer(TimeoutsLayer::new(choices::limits(&options)).answer(choices::timed_out))
         .layer(finalize)
         .layer(TeeLayer::recording(choices::capture(options.capture, options.capture_total)))
+        .layer(TeeRequestLayer::recording(choices::beginning(options.early_head)))
         .service(service_fn({
             let forward = forward.clone();
             move |request| reply::or_refusal(forward.clone(), request)
         }));
 
-    let admin =
-        admin::router(Admin { books, registry, token: options.admin_token.map(Into::into) });
+    let admin = admin::router(Admin {
+        books,
+        registry,
+        token: options.admin_token.as_deref().map(Into::into),
+    });
     tokio::spawn(axum::serve(admin_listener, admin).into_future());
     // From before anyone is told that it runs.
     let mut signals = Signals::listen();

@@ -4,10 +4,11 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use serde_json::json;
-use tower::ServiceExt;
+use tower::{BoxError, ServiceExt};
 use tower_lifeline::{
     error::ErrorChain,
     exchange::{Cause, Exchange},
@@ -23,10 +24,14 @@ mod tests;
 pub(crate) struct Ours;
 
 /// The upstream's answer, or ours where it gives none.
-pub(crate) async fn or_refusal(
+pub(crate) async fn or_refusal<B>(
     forward: Forward,
-    request: Request<Incoming>,
-) -> Result<Response<Either<Incoming, Full<Bytes>>>, Infallible> {
+    request: Request<B>,
+) -> Result<Response<Either<Incoming, Full<Bytes>>>, Infallible>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     let exchange = Exchange::get(request.extensions());
     Ok(match forward.oneshot(request).await {
         Ok(response) => response.map(Either::Left),

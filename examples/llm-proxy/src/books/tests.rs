@@ -31,7 +31,7 @@ where
 {
     ServiceBuilder::new()
         .layer(LabelLayer)
-        .layer(AbortLayer::new(handle).answer(choices::answer(&books)))
+        .layer(AbortLayer::new(handle).answer(choices::aborted(&books)))
         .layer(FinalizeLayer::with(move |request| books.open(request)))
         .layer(TeeLayer::recording(choices::capture(Some(8), None)))
         .service(service_fn(move |request| {
