@@ -85,6 +85,20 @@ impl Exchange {
         }
     }
 
+    /// Takes back the cause of an attempt that failed before its head went out, so that another may end well. An abort and
+    /// a client that left hold for every attempt, and what was reported stays so.
+    pub(crate) fn forgive(&self) {
+        let mut life = lock(&self.0.life);
+        let outcome = life.cause.as_ref().map(Cause::outcome);
+        let forgivable = matches!(
+            outcome,
+            Some(Outcome::Failed | Outcome::Truncated | Outcome::TimedOut | Outcome::Panicked)
+        );
+        if forgivable && !life.settled && life.aborted.is_none() {
+            life.cause = None;
+        }
+    }
+
     /// Registers a slot that is cut by its own [`Knife`] only.
     pub(crate) fn attach_apart(&self, slot: Arc<dyn Cut>) -> Attached {
         Attached { exchange: self.clone(), id: lock(&self.0.life).add(slot, false) }

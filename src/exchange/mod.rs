@@ -109,19 +109,6 @@ impl Exchange {
         first
     }
 
-    /// Takes back the cause of an attempt that failed before anything of it was handed on, so that another may follow.
-    pub(crate) fn forgive(&self) {
-        let mut life = lock(&self.0.life);
-        let outcome = life.cause.as_ref().map(Cause::outcome);
-        let attempt = matches!(
-            outcome,
-            Some(Outcome::Failed | Outcome::Truncated | Outcome::TimedOut | Outcome::Panicked)
-        );
-        if attempt && !life.settled {
-            life.cause = None;
-        }
-    }
-
     /// Ends the exchange with the first cause, or with `observed` if nobody recorded one. From here on an abort comes
     /// too late, unless a rest is read that the caller, outside of it, does not see.
     pub(crate) fn settle(&self, observed: Cause, sees_drain: bool) -> Cause {
