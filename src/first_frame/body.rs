@@ -92,10 +92,18 @@ impl<B: Body<Data = Bytes>> Body for FirstFrameBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let budget = ready!(coop::poll_proceed(cx));
-        let polled = match &mut self.state {
+        // Taken out for the poll: should it panic, nothing is left.
+        let mut state = std::mem::replace(&mut self.state, State::Ended);
+        let polled = match &mut state {
             State::Live(held, body) => match held.pop() {
                 Some(frame) => Some(Ok(frame)),
-                None => ready!(body.as_mut().poll_frame(cx)),
+                None => match body.as_mut().poll_frame(cx) {
+                    Poll::Ready(polled) => polled,
+                    Poll::Pending => {
+                        self.state = state;
+                        return Poll::Pending;
+                    }
+                },
             },
             State::Read(held) => held.pop().map(Ok),
             State::Answer(bytes) => {
@@ -109,8 +117,8 @@ impl<B: Body<Data = Bytes>> Body for FirstFrameBody<B> {
             Some(Ok(frame)) => frame.is_trailers(),
             Some(Err(_)) | None => true,
         };
-        if ended {
-            self.state = State::Ended;
+        if !ended {
+            self.state = state;
         }
         Poll::Ready(polled)
     }

@@ -74,11 +74,14 @@ where
                 timer: None,
             });
         }
-        let Some(holding) = this.holding else {
+        // Taken out for the poll: should it panic, nothing is left.
+        let Some(mut holding) = this.holding.take() else {
             return Poll::Pending; // Polled after its end, which futures may answer as they like.
         };
-        let begun = ready!(holding.poll(cx));
-        let Some(holding) = this.holding.take() else { return Poll::Pending };
+        let Poll::Ready(begun) = holding.poll(cx) else {
+            *this.holding = Some(holding);
+            return Poll::Pending;
+        };
         Poll::Ready(Ok(match begun {
             Ok(()) => {
                 let body = FirstFrameBody::replay(holding.held, holding.body);

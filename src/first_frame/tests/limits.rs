@@ -67,7 +67,7 @@ async fn frames_without_a_byte_are_no_way_around_the_limit() {
 
 #[tokio::test]
 async fn a_body_that_is_always_ready_starves_nobody() {
-    let layer = FirstFrameLayer::by_media().limits(usize::MAX, Duration::from_secs(10));
+    let layer = FirstFrameLayer::by_media().limits(1 << 20, Duration::from_secs(10));
     let body = Script::new().endless(":\n");
     let log = body.log();
     let service = layer.layer(upstream([body], "text/event-stream"));

@@ -1,6 +1,10 @@
 //! What is not held back.
 
-use std::{panic::AssertUnwindSafe, panic::catch_unwind, pin::pin, task::Context, task::Waker};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    task::{Context, Waker},
+};
 
 use testkit::Eos;
 
@@ -69,10 +73,12 @@ async fn a_panic_of_the_body_goes_on_to_the_caller() {
     assert_eq!(*panicked.into_panic().downcast::<String>().unwrap(), "boom");
     assert!(log.dropped_at().is_some());
 
-    let response = sse(Script::new().data("data: a\n\n").panic("later")).await;
-    let mut body = response.into_body();
-    let mut poll =
-        || std::pin::Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+    let later = Script::new().data("data: a\n\n").panic("later").data("more");
+    let log = later.log();
+    let mut body = sse(later).await.into_body();
+    let mut poll = || Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
     assert!(poll().is_ready());
-    assert!(catch_unwind(AssertUnwindSafe(poll)).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(&mut poll)).is_err());
+    assert!(log.dropped_at().is_some()); // And nothing follows.
+    assert!(matches!(poll(), Poll::Ready(None)));
 }
