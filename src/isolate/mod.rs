@@ -27,7 +27,7 @@
 //! | service error, panic, no response | goes on to the caller |
 //!
 //! `size_hint` is what the inner body said at first, less what was read since: exact stays exact, so headers are left alone.
-//! The end of stream is reported when it was read, not before. The body's error becomes a [`BoxError`](crate::error::BoxError).
+//! The end of stream is reported when it was read, not before. The body's error becomes a [`BoxError`].
 //!
 //! Put it next to the service, inside of the layers that cut. It is made for bodies that are known to block, and it is not free: one
 //! thread for each live stream, out of those that tokio keeps for blocking work (512, unless the runtime was built with
