@@ -51,7 +51,7 @@ where
     }));
 }
 
-/// The rest of a body. However it goes, the exchange is told how before the body is dropped.
+/// The rest of a body. If it is dropped without an end, the runtime shut down.
 // The field order is the drop order: a drain counts until the upstream is released.
 struct Rest<B> {
     body: Option<Pin<Box<B>>>,
@@ -64,14 +64,6 @@ impl<B> Rest<B> {
         self.exchange.stop_drain(end);
         let body = self.body.take();
         let _ = contain(|| drop(body));
-    }
-}
-
-impl<B> Drop for Rest<B> {
-    fn drop(&mut self) {
-        if self.body.is_some() {
-            self.end(DrainEnd::Aborted);
-        }
     }
 }
 

@@ -88,7 +88,7 @@ use self::drain::Departure;
 pub use self::{body::DetachBody, limits::DrainLimits};
 use crate::{
     exchange::Exchange,
-    head::{Framing, is_tunnel},
+    head::Framing,
     wrap::{Guard, Plan, Wrap},
 };
 
@@ -195,8 +195,9 @@ where
 
     fn wrap(self, response: Response<B>) -> Response<Self::Body> {
         let (head, body) = response.into_parts();
+        // A tunnel is among those without a body.
         let framing = Framing::of(&self.method, &head, &body);
-        let drains = !is_tunnel(&self.method, head.status) && (self.choose)(&head);
+        let drains = (self.choose)(&head);
         let departure = if drains { self.drains.departure(self.exchange) } else { None };
         Response::from_parts(head, DetachBody::with(body, framing, departure))
     }

@@ -27,13 +27,15 @@
 //! | service error, panic, no response | goes on to the caller |
 //!
 //! `size_hint` is what the inner body said at first, less what was read since: exact stays exact, so headers are left alone.
-//! The end of stream is reported when it was read, not before. The body's error becomes a [`BoxError`](crate::error::BoxError).
+//! The end of stream is reported when it was read, not before. The body's error becomes a [`BoxError`].
 //!
-//! Put it next to the service, inside of the layers that cut. It is made for bodies that are known to block, and it is not free: one
-//! thread for each live stream, out of those that tokio keeps for blocking work (512, unless the runtime was built with
-//! another number; file access and name lookups of others use them too). A stream beyond that waits for its first frame until a
-//! thread is free. A thread that is blocked keeps the runtime from shutting down until its poll returns, unless the runtime is shut down
-//! with a time limit. In tests, tokio's paused clock does not move by itself while such a thread is in use.
+//! Put it next to the service, inside of the layers that cut. It is made for bodies that are known to block, and it is not
+//! free: one thread for each live stream, out of those that tokio keeps for blocking work (512, unless the runtime was built
+//! with another number; file access and name lookups use them too). A stream beyond that waits for a thread to be free. Its
+//! memory is that of `capacity` + 1 frames.
+//!
+//! A runtime that is dropped waits for a thread that is blocked until its poll returns; `Runtime::shutdown_timeout` does not. In
+//! tests, tokio's paused clock does not move by itself while such a thread is in use.
 
 mod body;
 mod error;

@@ -96,9 +96,12 @@ fn an_abort_ends_a_stream_whose_body_blocks_its_thread_and_what_came_before_is_k
     let (stuck, dropped) = (body.stuck.clone(), body.dropped.clone());
     let handle = AbortHandle::new();
     let abort = handle.clone();
+    let received = Arc::new(AtomicBool::new(false));
+    let read = received.clone();
     let task = runtime.spawn(async move {
         let mut body = AbortBody::new(IsolateBody::new(body, 4), &abort);
         let chunk = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        read.store(true, Ordering::SeqCst);
         let error = body.frame().await.unwrap().unwrap_err();
         assert!(body.frame().await.is_none());
         (chunk, error, Instant::now())
@@ -106,7 +109,7 @@ fn an_abort_ends_a_stream_whose_body_blocks_its_thread_and_what_came_before_is_k
     // On the same worker, which the body would hold.
     let (chunk, error, waited) = runtime.block_on(async move {
         tokio::spawn(async move {
-            until(|| stuck.load(Ordering::SeqCst)).await;
+            until(|| stuck.load(Ordering::SeqCst) && received.load(Ordering::SeqCst)).await;
             let start = Instant::now();
             assert!(handle.abort("stop"));
             let (chunk, error, end) = task.await.unwrap();
@@ -217,6 +220,50 @@ async fn a_panic_reaches_the_reader_as_an_error_and_is_the_cause_of_the_end() {
         assert_eq!((at, ending.outcome, ending.reason()), (place, Outcome::Panicked, Some("boom")));
     }
     assert_eq!(log.count(|event| *event == Event::Dropped { panicking: false }), 1);
+}
+
+#[tokio::test]
+async fn the_cause_of_a_panic_is_known_before_the_body_is_dropped() {
+    struct Boom(Exchange, Log);
+    impl Body for Boom {
+        type Data = Bytes;
+        type Error = Infallible;
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            panic!("boom")
+        }
+    }
+    impl Drop for Boom {
+        fn drop(&mut self) {
+            self.1.note(format!("{:?}", self.0.cause().map(|cause| cause.outcome())));
+        }
+    }
+    let log = Log::new();
+    let service = IsolateLayer::new(1).layer(service_fn(|request: Request<()>| {
+        let exchange = Exchange::get(request.extensions()).unwrap();
+        let body = Boom(exchange, log.clone());
+        async { Ok::<_, ScriptError>(Response::new(body)) }
+    }));
+    drain(service.oneshot(Request::new(())).await.unwrap().into_body()).await;
+    assert_eq!(log.story(), [Event::Note("Some(Panicked)".into())]);
+}
+
+#[test]
+fn a_body_that_has_ended_holds_no_thread_though_its_reader_keeps_it() {
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+    let runtime = runtime.unwrap();
+    runtime.block_on(async {
+        let mut kept = Vec::new();
+        for end in [Script::new().data("x"), Script::new().error("boom").stall()] {
+            let mut body = IsolateBody::new(end.eos(Eos::Never), 1);
+            timeout(LIMIT, drain(&mut body)).await.unwrap();
+            kept.push(body);
+        }
+        let last = IsolateBody::new(Script::new().data("x"), 1);
+        assert_eq!(timeout(LIMIT, drain(last)).await.unwrap().data, "x");
+    });
 }
 
 #[tokio::test]

@@ -16,6 +16,28 @@ async fn the_rest_is_read_though_nobody_watches() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_complete_by_its_flag_is_not_read_on_though_nobody_watches() {
+    let script = Script::new().data("ab").end().stall();
+    let log = script.log();
+    let mut body = DetachBody::new(script, &layer());
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    assert!(log.dropped_at().is_some());
+}
+
+#[tokio::test]
+async fn a_drain_takes_its_turn_with_other_tasks_though_nothing_inside_sees_to_it() {
+    let layer = DetachLayer::new(DrainLimits::new().bytes(100_000));
+    let script = Script::new().endless("x");
+    let log = script.log();
+    let mut body = DetachBody::new(script, &layer);
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    tokio::task::yield_now().await;
+    assert!((2..100_000).contains(&log.polls()), "{}", log.polls());
+}
+
+#[tokio::test]
 async fn a_finalize_outside_reports_at_once_and_one_inside_at_the_end() {
     let gate = testkit::Gate::new();
     let (tell, mut told) = unbounded_channel();
