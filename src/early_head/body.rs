@@ -16,7 +16,7 @@ use super::LateHead;
 use crate::{
     contain::{contain, message},
     error::BoxError,
-    exchange::{Cause, Exchange},
+    exchange::{Cause, DrainEnd, Exchange},
 };
 
 /// The body of a response whose head may have been early. See the [module](super) for what happens when.
@@ -127,6 +127,8 @@ fn judge<B, E: Into<BoxError>>(
             let late = LateHead::of(&response);
             if let Some(late) = &late {
                 exchange.record(late.cause());
+                // Said before its body is dropped: where nobody is left to be told, it is the drain that failed.
+                exchange.stop_drain(DrainEnd::Failed);
             }
             (Some(response.into_body()), late.map(Into::into))
         }

@@ -21,6 +21,7 @@ use crate::exchange::Outcome;
 /// | `bytes`, `frames` | taken from the inner body and handed on |
 /// | `head_ms`, `first_frame_ms`, `elapsed_ms` | milliseconds since the start |
 /// | `idle_ms` | milliseconds from the last frame to the end |
+/// | `drained_bytes`, `drain_end` | what was read after the client left, and [how that ended](crate::exchange::DrainEnd::as_str) |
 /// | `error` | the error and its sources |
 /// | `headers` | those of the response that were [asked for](Self::headers), as `cf-ray=8f1; x-request-id=7` |
 ///
@@ -95,6 +96,8 @@ impl Finalizer for Traced {
                     first_frame_ms = ending.time_to_first_frame.map(millis),
                     idle_ms = ending.since_last_frame.map(millis),
                     elapsed_ms = millis(ending.elapsed),
+                    drained_bytes = ending.drained.map(|drained| drained.bytes),
+                    drain_end = ending.drained.map(|drained| drained.end.as_str()),
                     error = ending.error().map(tracing::field::display),
                     headers,
                     "exchange ended"

@@ -164,6 +164,28 @@ async fn the_headers_that_were_asked_for_are_one_field_in_the_order_of_the_askin
     unlike("none was asked for");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_read_after_the_client_left_is_told_with_how_that_ended() {
+    use crate::detach::{DetachLayer, DrainLimits};
+    let capture = Capture::default();
+    let _guard = tracing::subscriber::set_default(capture.clone());
+    let layer = (DetachLayer::new(DrainLimits::new()), FinalizeLayer::traced());
+    let service = layer.layer(service_fn(|_: Request<()>| async {
+        let script = Script::new().data("read").sleep(Duration::from_secs(1)).data("drained");
+        Ok::<_, ScriptError>(Response::new(script))
+    }));
+    let mut body =
+        service.oneshot(get()).await.unwrap_or_else(|error| panic!("{error}")).into_body();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (level, fields) = capture.only();
+    assert_eq!(level, Level::INFO);
+    for expect in ["bytes 4 as a number", "drained_bytes 7 as a number", "drain_end completed"] {
+        assert!(fields.contains(&expect.to_owned()), "{fields:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_level_says_whether_something_went_wrong() {
     let capture = Capture::default();

@@ -1,20 +1,28 @@
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use testkit::{Script, drain};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_lifeline::{
     Media,
     abort::{AbortBody, AbortHandle, AbortRegistry},
     exchange::Exchange,
     final_frame::FinalFrameBody,
     keepalive::{Heartbeat, IdleKeepaliveBody},
-    tee::Recording,
+    tee::{Recording, TeeBody, TeeRequestLayer},
+    timeouts::{self, TimedOut},
 };
 
-use super::{capture, final_frame, handle, heartbeat, never_if_off};
-use crate::testing::soon;
+use super::{
+    BEGINNING, beginning, capture, drain_limits, final_frame, handle, heartbeat, never_if_off,
+    streams, timed_out,
+};
+use crate::{options::Options, testing::soon};
 
 fn chosen(path: &str, content_type: &str) -> Heartbeat {
     let request = Request::get(path).body(()).unwrap().into_parts().0;
@@ -107,7 +115,7 @@ async fn kept(bytes: Option<usize>, total: Option<usize>) -> [usize; 2] {
     let recordings = [(); 2].map(|()| Recording::new(limit.clone()));
     for recording in &recordings {
         let body = Script::new().data("0123456789");
-        drain(tower_lifeline::tee::TeeBody::new(body, recording.sink())).await;
+        drain(TeeBody::new(body, recording.sink())).await;
     }
     recordings.map(|recording| recording.to_bytes().len())
 }
@@ -127,4 +135,64 @@ fn no_heartbeat_is_chosen_without_a_content_type() {
     let head = Response::new(()).into_parts().0;
     assert_eq!(head.headers, HeaderMap::new());
     assert_eq!(heartbeat(&request)(&head), Heartbeat::none());
+}
+
+#[test]
+fn a_drain_without_a_limit_has_none() {
+    let read = |options: &[&str]| {
+        let options = Options::read([&["llm-proxy"], options].concat()).unwrap();
+        let limits = drain_limits(&options);
+        (limits.time, limits.bytes, limits.streams)
+    };
+    let given = read(&["--drain=7s", "--drain-bytes=8B", "--drain-streams=9"]);
+    assert_eq!(given, (Duration::from_secs(7), 8, 9));
+    let off = read(&["--drain=off", "--drain-bytes=off", "--drain-streams=off"]);
+    assert_eq!(off, (Duration::MAX, u64::MAX, usize::MAX));
+}
+
+#[test]
+fn a_limit_that_was_hit_before_the_head_is_a_504_of_the_shape_of_all_errors() {
+    let error = TimedOut::new(timeouts::Limit::Head, Duration::from_millis(1500));
+    let response = timed_out(&Exchange::new(), &error);
+    assert_eq!(response.status(), 504);
+    let message = "head timeout: no response head for 1.5s";
+    let expected = format!(
+        r#"{{"error":{{"code":"head","message":"{message}","type":"timeout"}},"type":"error"}}"#
+    );
+    let body: serde_json::Value = serde_json::from_slice(&response.into_body()).unwrap();
+    assert_eq!(body.to_string(), expected);
+}
+
+/// Whether a request with this `Accept` is taken for one that asks for a stream, before its body is there and after.
+async fn asks(accept: &str, body: &str) -> [bool; 2] {
+    let seen = Arc::new(Mutex::new(None));
+    let reader = TeeRequestLayer::recording(beginning(Some(Duration::ZERO)));
+    let service = reader.layer(service_fn({
+        let seen = seen.clone();
+        move |request: Request<TeeBody<Full<Bytes>, _>>| {
+            let (head, body) = request.into_parts();
+            let mut asks = streams(&head);
+            let seen = seen.clone();
+            async move {
+                let before = asks();
+                body.collect().await.unwrap();
+                *seen.lock().unwrap() = Some([before, asks()]);
+                Ok::<_, std::convert::Infallible>(Response::new(()))
+            }
+        }
+    }));
+    let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
+    service.oneshot(Request::post("/").header("accept", accept).body(body).unwrap()).await.unwrap();
+    seen.lock().unwrap().take().unwrap()
+}
+
+#[tokio::test]
+async fn a_request_asks_for_a_stream_by_its_accept_or_by_the_beginning_of_its_body() {
+    assert_eq!(asks("text/event-stream", "").await, [true, true]);
+    assert_eq!(asks("application/json", r#"{"stream": true}"#).await, [false, true]);
+    assert_eq!(asks("*/*", r#"{"stream": false}"#).await, [false, false]);
+    let filler = |length| format!(r#"{{"a":"{}","stream":true}}"#, "x".repeat(length));
+    let around = filler(0).len();
+    assert_eq!(asks("*/*", &filler(BEGINNING - around)).await, [false, true]);
+    assert_eq!(asks("*/*", &filler(BEGINNING)).await, [false, false], "it is too far behind");
 }

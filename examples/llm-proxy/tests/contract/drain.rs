@@ -136,6 +136,30 @@ async fn so_many_are_drained_at_once_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_between_an_early_head_and_the_true_one_is_drained_too() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n";
+    let refusal = "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 2\r\n\r\n{}";
+    let stuck = ["--drain=1m", "--early-head=100ms", "--head-timeout=500ms"];
+    for (answer, options, drained) in [
+        (answer, &stuck[..2], json!({"bytes": 9, "end": "completed"})),
+        (refusal, &stuck[..2], json!({"bytes": 0, "end": "failed"})),
+        ("", &stuck, json!({"bytes": 0, "end": "limit"})),
+    ] {
+        let gate = Gate::new();
+        let play = Play::new().wait(&gate).send(answer);
+        let play = if answer.is_empty() { play.stall() } else { play };
+        let upstream = Upstream::start([play]).await;
+        let proxy = Proxy::before(upstream.addr(), options).await;
+        Client::get_stream(Wire::H1, &proxy).await.leave().await;
+        proxy.stream(|stream| stream["draining"] == true).await;
+        gate.open();
+        let ending = proxy.ending().await;
+        says(&ending, [("outcome", json!("disconnected")), ("status", json!(200))]);
+        says(&ending, [("bytes", json!(0)), ("drained", drained)]);
+    }
+}
+
+#[tokio::test]
 async fn without_the_option_and_for_a_client_that_stays_there_is_none() {
     let (upstream, proxy, _) = left(Wire::H1, begun().stall(), &[]).await;
     upstream.closed(0, LIMIT).await;

@@ -186,6 +186,45 @@ async fn every_stream_is_accounted_for_before_the_process_ends() {
 }
 
 #[tokio::test]
+async fn a_drain_is_a_stream_as_any_other() {
+    for (grace, end) in [("1m", "completed"), ("200ms", "aborted")] {
+        let gate = Gate::new();
+        let play = Play::new().head_sse().chunk("data: 1\n\n").wait(&gate).last_chunk();
+        let upstream = Upstream::start([play]).await;
+        let options = ["--drain=1h", &format!("--grace={grace}")];
+        let mut proxy = Proxy::before(upstream.addr(), &options).await;
+        let mut client = Client::get(Wire::H1, &proxy, "/").await;
+        client.read_until("data: 1\n\n").await;
+        client.leave().await;
+        proxy.stream(|stream| stream["draining"] == true).await;
+        signal(&proxy, "TERM");
+        if end == "completed" {
+            heard(&proxy).await;
+            sleep(Duration::from_millis(100)).await;
+            assert_eq!(proxy.see("/streams").await.as_array().unwrap().len(), 1);
+            gate.open();
+        } else {
+            upstream.closed(0, LIMIT).await;
+        }
+        assert_eq!(exit(&mut proxy).await, Some(0));
+        logged(&proxy, "disconnected", 1).await;
+        let log = proxy.stderr.lock().unwrap().join("\n");
+        assert!(log.contains(&format!("drain_end=\"{end}\"")), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn without_layers_a_stream_is_cut_after_the_grace() {
+    let mut proxy = Proxy::start(&["--layers=none", "--grace=200ms"]).await;
+    let mut client = H1::connect(proxy.addr).await.unwrap();
+    client.send(chat("sim-stall=1")).await.unwrap();
+    client.read_head(LIMIT).await.unwrap();
+    signal(&proxy, "TERM");
+    assert!(!dechunk(&client.read_to_end(LIMIT).await.bytes).complete);
+    assert_eq!(exit(&mut proxy).await, Some(0));
+}
+
+#[tokio::test]
 async fn idle_connections_and_clients_that_do_not_read_hold_nothing_up_for_long() {
     let event = format!("data: {}\n\n", "x".repeat(992));
     for wire in WIRES {
