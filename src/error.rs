@@ -73,3 +73,28 @@ impl fmt::Display for ErrorChain {
         f.write_str(&self.0.join(": "))
     }
 }
+
+/// The body panicked: the error that the panic became.
+#[derive(Clone, Debug)]
+pub struct BodyPanicked {
+    message: Arc<str>,
+}
+
+impl BodyPanicked {
+    pub(crate) const fn new(message: Arc<str>) -> Self {
+        Self { message }
+    }
+
+    /// The message of the panic.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for BodyPanicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the body panicked: {}", self.message)
+    }
+}
+
+impl Error for BodyPanicked {}

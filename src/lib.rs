@@ -10,10 +10,14 @@
 //! |---|---|---|
 //! | [`IdleKeepaliveLayer`](keepalive) | sends heartbeats while the stream is idle, never inside an event | between events |
 //! | [`FinalFrameLayer`](final_frame) | tells the client, in the stream, that it ended badly | at an unclean end |
+//! | [`DetachLayer`](detach) | goes on reading after the client left, bounded, so that its cost is known | no |
+//! | [`EarlyHeadLayer`](early_head) | commits the head of a stream whose upstream takes long for its own | no |
 //! | [`AbortLayer`](abort) | ends a response from outside at once, with a reason | cuts |
 //! | [`TimeoutsLayer`](timeouts) | ends a response that takes too long: head, first frame, idle, total, unread | cuts |
 //! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
+//! | [`FirstFrameLayer`](first_frame) | commits the head only when the stream has begun, so that a failure before is a status | no |
+//! | [`IsolateLayer`](isolate) | reads a body that blocks its thread on a thread of its own | no |
 //!
 //! # The order
 //!
@@ -89,21 +93,29 @@ mod align;
 mod aligned;
 mod contain;
 mod cut;
+pub mod detach;
+pub mod early_head;
 pub mod error;
 pub mod exchange;
 #[cfg(feature = "final-frame")]
 pub mod final_frame;
 pub mod finalize;
+pub mod first_frame;
 mod grpc;
 mod head;
+pub mod isolate;
 pub mod keepalive;
 pub mod sse;
+#[cfg(feature = "final-frame")]
+pub mod stack;
 pub mod tee;
 pub mod timeouts;
 pub mod watch;
 pub mod wrap;
 
 pub use crate::head::Media;
+#[cfg(feature = "final-frame")]
+pub use crate::stack::Lifeline;
 
 /// Runs the README's example.
 #[cfg(all(doctest, feature = "final-frame"))]

@@ -40,6 +40,9 @@
 //! Size and headers are left alone, `size_hint` and `is_end_stream` are forwarded: an aborted body is cut, it does not end.
 //! For what the client is to see of it, put a [`FinalFrameLayer`](crate::final_frame) outside.
 //!
+//! What aborts a handle by itself is a future, given to [`AbortHandle::abort_when`], whose example has a
+//! `CancellationToken`. Ready-made are [`deadline`] and [`ask_every`].
+//!
 //! The response future and body must be `Send + 'static`, since an abort drops them in a task of its own. The layer
 //! allocates per exchange, never per frame; a frame costs two short uncontended locks.
 
@@ -49,6 +52,7 @@ mod future;
 mod handle;
 mod reason;
 mod registry;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -73,6 +77,7 @@ pub use self::{
     handle::AbortHandle,
     reason::{AbortKind, AbortReason},
     registry::AbortRegistry,
+    sources::{ask_every, deadline},
 };
 use crate::{
     cut::{Answer, CutFuture, Reset, Slot},

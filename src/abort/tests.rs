@@ -14,6 +14,7 @@ mod handle;
 mod layer;
 mod race;
 mod registry;
+mod sources;
 mod trigger;
 mod within;
 

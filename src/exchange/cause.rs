@@ -4,7 +4,7 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 
 use crate::{
     abort::{AbortReason, Aborted},
-    error::ErrorChain,
+    error::{BodyPanicked, ErrorChain},
     timeouts::TimedOut,
 };
 
@@ -82,8 +82,8 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// A failure with the error that says why. An error that is an [`Aborted`] or a [`TimedOut`], or has one among its
-    /// sources, is that.
+    /// A failure with the error that says why. An error that is an [`Aborted`], a [`TimedOut`] or a [`BodyPanicked`], or
+    /// has one among its sources, is that.
     pub fn failed(error: &(dyn Error + 'static)) -> Self {
         let mut link = Some(error);
         while let Some(error) = link {
@@ -92,6 +92,9 @@ impl Cause {
             }
             if let Some(timed_out) = error.downcast_ref::<TimedOut>() {
                 return Self::TimedOut(timed_out.clone());
+            }
+            if let Some(panicked) = error.downcast_ref::<BodyPanicked>() {
+                return Self::Panicked(panicked.message().into());
             }
             link = error.source();
         }

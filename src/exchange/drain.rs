@@ -40,6 +40,16 @@ impl DrainEnd {
 }
 
 impl Exchange {
+    /// A layer that drains sees the request.
+    pub(crate) fn expect_drain(&self) {
+        lock(&self.0.life).drains = true;
+    }
+
+    /// Whether a layer that drains has seen the request before: then it stands outside of the caller, which sees the drain.
+    pub(crate) fn expects_drain(&self) -> bool {
+        lock(&self.0.life).drains
+    }
+
     /// The client left, and the rest is to be read: records that as the cause. Refused when the exchange has a cause
     /// already.
     pub(crate) fn depart(&self) -> bool {

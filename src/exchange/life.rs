@@ -18,6 +18,8 @@ pub(super) struct Life {
     /// The abort of the exchange as a whole, if there was one: for slots that come later.
     aborted: Option<Cause>,
     pub(super) drain: Drain,
+    /// A layer that drains has seen the request: whoever sees it from now on stands inside of that layer.
+    pub(super) drains: bool,
     places: Vec<Place>,
     /// The next place's; never used twice.
     id: u64,
@@ -80,6 +82,20 @@ impl Exchange {
         match &life.aborted {
             Some(cause) => Err(cause.clone()),
             None => Ok(Attached { exchange: self.clone(), id: life.add(slot, true) }),
+        }
+    }
+
+    /// Takes back the cause of an attempt that failed before its head went out, so that another may end well. An abort and
+    /// a client that left hold for every attempt, and what was reported stays so.
+    pub(crate) fn forgive(&self) {
+        let mut life = lock(&self.0.life);
+        let outcome = life.cause.as_ref().map(Cause::outcome);
+        let forgivable = matches!(
+            outcome,
+            Some(Outcome::Failed | Outcome::Truncated | Outcome::TimedOut | Outcome::Panicked)
+        );
+        if forgivable && !life.settled && life.aborted.is_none() {
+            life.cause = None;
         }
     }
 

@@ -33,8 +33,8 @@ use std::{
 use http::{Extensions, Request};
 use tokio::time::Instant;
 
-use self::life::Life;
 pub(crate) use self::life::{Attached, Knife};
+use self::life::{Drain, Life};
 pub use self::{
     cause::{Cause, Outcome},
     drain::{DrainEnd, Drained},
@@ -109,24 +109,11 @@ impl Exchange {
         first
     }
 
-    /// Takes back the cause of an attempt that failed before anything of it was handed on, so that another may follow.
-    pub(crate) fn forgive(&self) {
-        let mut life = lock(&self.0.life);
-        let outcome = life.cause.as_ref().map(Cause::outcome);
-        let attempt = matches!(
-            outcome,
-            Some(Outcome::Failed | Outcome::Truncated | Outcome::TimedOut | Outcome::Panicked)
-        );
-        if attempt && !life.settled {
-            life.cause = None;
-        }
-    }
-
     /// Ends the exchange with the first cause, or with `observed` if nobody recorded one. From here on an abort comes
-    /// too late.
-    pub(crate) fn settle(&self, observed: Cause) -> Cause {
+    /// too late, unless a rest is read that the caller, outside of it, does not see.
+    pub(crate) fn settle(&self, observed: Cause, sees_drain: bool) -> Cause {
         let mut life = lock(&self.0.life);
-        life.settled = true;
+        life.settled |= sees_drain || life.drain != Drain::UnderWay;
         life.cause.get_or_insert(observed).clone()
     }
 

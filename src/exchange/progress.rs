@@ -69,7 +69,7 @@ impl Progress {
         self.last_frame.store(nanos(after), Ordering::Relaxed);
     }
 
-    /// Whether the client has left while the rest is read by a [`DetachLayer`](crate::exchange).
+    /// Whether the client has left while the rest is read by a [`DetachLayer`](crate::detach).
     pub fn is_draining(&self) -> bool {
         self.departed.load(Ordering::Relaxed)
     }

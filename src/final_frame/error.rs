@@ -1,33 +1,8 @@
 //! The errors of a body that could not be ended cleanly.
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt};
 
 use crate::error::BoxError;
-
-/// The body panicked.
-#[derive(Clone, Debug)]
-pub struct BodyPanicked {
-    message: Arc<str>,
-}
-
-impl BodyPanicked {
-    pub(super) const fn new(message: Arc<str>) -> Self {
-        Self { message }
-    }
-
-    /// The message of the panic.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-}
-
-impl fmt::Display for BodyPanicked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the body panicked: {}", self.message)
-    }
-}
-
-impl Error for BodyPanicked {}
 
 /// A gRPC stream broke in the middle of a message.
 ///

@@ -59,10 +59,8 @@ use http::{HeaderMap, Method, Response, request::Parts};
 use http_body::Body;
 use tower_layer::Layer;
 
-pub use self::{
-    body::FinalFrameBody,
-    error::{BodyPanicked, MessageCut},
-};
+pub use self::{body::FinalFrameBody, error::MessageCut};
+pub use crate::error::BodyPanicked;
 use crate::{
     error::BoxError,
     exchange::{Cause, Exchange},

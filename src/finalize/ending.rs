@@ -35,7 +35,7 @@ pub struct Ending {
     pub since_last_frame: Option<Duration>,
     /// From the start to the end.
     pub elapsed: Duration,
-    /// What was read after the client left, where a [`DetachLayer`](crate::exchange) outside saw to that. `bytes`, `frames`
+    /// What was read after the client left, where a [`DetachLayer`](crate::detach) outside saw to that. `bytes`, `frames`
     /// and the times of frames are those until it left.
     pub drained: Option<Drained>,
     /// The trailers that passed.

@@ -30,7 +30,7 @@
 //! | trailers, end of stream | gets them | `completed`; `truncated` when fewer bytes came than announced |
 //! | every announced byte, or a response without a body, then dropped | has all there is | `completed` |
 //! | error of the body or the service | gets it, the very same | [`Finalizer::on_error`], then `failed` |
-//! | client gone: before the head, before the first frame, in the stream | – | `disconnected` |
+//! | client gone: before the head, before the first frame, in the stream | – | `disconnected`; inside of a [`DetachLayer`](crate::detach) when the rest was read, with [`Ending::drained`] |
 //! | body dropped before anyone read from it | – | `discarded` |
 //! | abort, time limit | see that layer | `aborted`, `timed_out`, with the reason, at once, polled or not |
 //! | panic of the service or the body | gets the panic | `panicked`, with its message |

@@ -46,6 +46,8 @@ pub struct Reporter<H, M> {
     live: Live,
     /// Whether the numbers of the exchange are ours to write.
     publishes: bool,
+    /// A layer that goes on reading after the client left stands outside.
+    sees_drain: bool,
     status: Option<StatusCode>,
     grpc_status: Option<u16>,
     bytes: u64,
@@ -64,9 +66,11 @@ pub struct Reporter<H, M> {
 impl<H, M> Reporter<H, M> {
     pub(super) fn new(exchange: Exchange, hook: H, tracker: FinalizeTracker) -> Self {
         let publishes = exchange.progress().claim();
+        let sees_drain = exchange.expects_drain();
         Self {
             hook: Some(hook),
             exchange,
+            sees_drain,
             live: tracker.live_one(),
             publishes,
             status: None,
@@ -102,7 +106,7 @@ impl<H: Finalizer, M> Reporter<H, M> {
 
 impl<H: Finalizer, M> Ends for Reporter<H, M> {
     fn end(self, end: End) {
-        let drain_end = self.exchange.drain_end(&end);
+        let drain_end = if self.sees_drain { self.exchange.drain_end(&end) } else { None };
         let observed = match end {
             End::Completed => Cause::Completed,
             End::Truncated => Cause::Truncated,
@@ -111,7 +115,7 @@ impl<H: Finalizer, M> Ends for Reporter<H, M> {
             End::Dropped => Cause::Disconnected,
             End::Unread => Cause::Discarded,
         };
-        let cause = self.exchange.settle(observed);
+        let cause = self.exchange.settle(observed, self.sees_drain);
         let Some(hook) = self.hook else { return };
         let elapsed = self.exchange.progress().elapsed();
         let ending = Ending {

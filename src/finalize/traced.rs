@@ -1,8 +1,8 @@
 //! The ready-made hook that writes one `tracing` event.
 
-use std::time::Duration;
+use std::{fmt::Write, sync::Arc, time::Duration};
 
-use http::{Method, request::Parts};
+use http::{HeaderName, Method, request::Parts, response};
 
 use super::{Ending, Finalizer};
 use crate::exchange::Outcome;
@@ -22,23 +22,61 @@ use crate::exchange::Outcome;
 /// | `head_ms`, `first_frame_ms`, `elapsed_ms` | milliseconds since the start |
 /// | `idle_ms` | milliseconds from the last frame to the end |
 /// | `error` | the error and its sources |
+/// | `headers` | those of the response that were [asked for](Self::headers), as `cf-ray=8f1; x-request-id=7` |
 ///
 /// Fields that are not known are left out.
 #[derive(Debug)]
+#[must_use]
 pub struct Traced {
     method: Method,
     path: String,
+    names: Arc<[HeaderName]>,
+    headers: String,
 }
 
 impl Traced {
     /// Keeps what the event says of the request.
     pub fn new(request: &Parts) -> Self {
-        Self { method: request.method.clone(), path: request.uri.path().to_owned() }
+        Self {
+            method: request.method.clone(),
+            path: request.uri.path().to_owned(),
+            names: Arc::default(),
+            headers: String::new(),
+        }
+    }
+
+    /// Says of the response head what these headers say, in this order: the ids that an upstream's support asks for. They
+    /// are written as they come, so choose none that hold secrets.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use http::HeaderName;
+    /// use tower_lifeline::finalize::{FinalizeLayer, Traced};
+    ///
+    /// let ids: Arc<[HeaderName]> = ["cf-ray", "x-request-id"].map(HeaderName::from_static).into();
+    /// let layer = FinalizeLayer::with(move |request| Traced::new(request).headers(ids.clone()));
+    /// # let _: tower_lifeline::finalize::Finalize<(), _, ()> = tower_layer::Layer::layer(&layer, ());
+    /// ```
+    pub fn headers(mut self, names: impl Into<Arc<[HeaderName]>>) -> Self {
+        self.names = names.into();
+        self
     }
 }
 
 impl Finalizer for Traced {
+    fn on_response(&mut self, head: &response::Parts) {
+        for name in &*self.names {
+            for value in head.headers.get_all(name) {
+                let separator = if self.headers.is_empty() { "" } else { "; " };
+                let value = String::from_utf8_lossy(value.as_bytes());
+                // A string takes all there is.
+                let _ = write!(self.headers, "{separator}{name}={value}");
+            }
+        }
+    }
+
     fn on_end(self, ending: Ending) {
+        let headers = Some(&*self.headers).filter(|headers| !headers.is_empty());
         // tracing fixes the level of a call site, so there are two.
         macro_rules! event {
             ($level:ident) => {
@@ -58,6 +96,7 @@ impl Finalizer for Traced {
                     idle_ms = ending.since_last_frame.map(millis),
                     elapsed_ms = millis(ending.elapsed),
                     error = ending.error().map(tracing::field::display),
+                    headers,
                     "exchange ended"
                 )
             };

@@ -4,17 +4,17 @@ use bytes::{Bytes, BytesMut};
 
 /// Pieces joined; a single one is not copied.
 #[derive(Clone, Debug)]
-pub(super) enum Joined {
+pub(crate) enum Joined {
     One(Bytes),
     Many(BytesMut),
 }
 
 impl Joined {
-    pub(super) const fn new(first: Bytes) -> Self {
+    pub(crate) const fn new(first: Bytes) -> Self {
         Self::One(first)
     }
 
-    pub(super) fn push(&mut self, piece: &[u8]) {
+    pub(crate) fn push(&mut self, piece: &[u8]) {
         if let Self::One(first) = self {
             let mut joined = BytesMut::with_capacity(2 * (first.len() + piece.len()));
             joined.extend_from_slice(first);
@@ -25,14 +25,18 @@ impl Joined {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
-            Self::One(bytes) => bytes.len(),
-            Self::Many(bytes) => bytes.len(),
+            Self::One(bytes) => bytes,
+            Self::Many(bytes) => bytes,
         }
     }
 
-    pub(super) fn into_bytes(self) -> Bytes {
+    pub(crate) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    pub(crate) fn into_bytes(self) -> Bytes {
         match self {
             Self::One(bytes) => bytes,
             Self::Many(bytes) => bytes.freeze(),

@@ -14,7 +14,7 @@ mod pulse;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use self::{boundary::Boundary, pulse::Pulse};
+pub(crate) use self::{boundary::Boundary, joined::Joined, pulse::Pulse};
 pub use self::{
     decoded::{Decoded, DecodedEvent},
     decoder::Decoder,

@@ -23,6 +23,7 @@
 //! | end | gets it | [`Sink::end`] with `completed`, or `truncated` when the announced length was not met |
 //! | error | gets it, the very same | [`Sink::end`] with `failed` |
 //! | client gone | – | [`Sink::end`] with `disconnected`, in the body's drop |
+//! | client gone, inside of a [`DetachLayer`](crate::detach) | – | the rest of the frames, then [`Sink::end`] with how the body ended |
 //! | abort or time limit in the same stack | see that layer | [`Sink::end`] with `aborted` or `timed_out` |
 //! | panic of the body | gets the panic | [`Sink::end`] with `panicked` |
 //! | service error, no response | gets the error | [`Sink::end`] with `failed`, or `disconnected` when nobody waited any more |

@@ -64,9 +64,15 @@ impl<S: Sink> SinkWatch<S> {
 impl<S: Sink> Ends for SinkWatch<S> {
     fn end(self, end: End) {
         let Some(sink) = self.sink else { return };
-        // What was set before the body was dropped says more than the drop.
+        // What was set before the body was dropped says more than the drop. But a client that left says nothing of a
+        // body that was read on to its end.
         let cause = self.exchange.and_then(|exchange| exchange.cause());
-        let outcome = cause.map_or_else(|| end.outcome(), |cause| cause.outcome());
+        let outcome = match (cause.map(|cause| cause.outcome()), end.outcome()) {
+            (None, end) => end,
+            (Some(Outcome::Disconnected), Outcome::Discarded) => Outcome::Disconnected,
+            (Some(Outcome::Disconnected), end) => end,
+            (Some(outcome), _) => outcome,
+        };
         let _ = contain(|| sink.end(outcome));
     }
 }

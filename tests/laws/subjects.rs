@@ -16,6 +16,7 @@ use tower_lifeline::{
     finalize::{FinalizeBody, FinalizeLayer},
     keepalive::{Heartbeat, IdleKeepaliveBody, IdleKeepaliveLayer},
     tee::{TeeBody, TeeLayer, TeeRequestLayer},
+    timeouts::{Activity, Limits, TimeoutsBody, TimeoutsLayer},
 };
 
 use crate::probe::{CountingSink, Probe};
@@ -35,8 +36,15 @@ pub(crate) enum Part {
     Tee,
     Finalize,
     Abort,
+    Timeouts,
     IdleKeepalive,
     FinalFrame,
+}
+
+/// All of them, and none that is ever hit: what they do is for their own tests.
+fn limits() -> Limits {
+    let ages = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    Limits::new().head(ages).first_frame(ages).idle(ages).total(ages).unread(ages)
 }
 
 pub(crate) struct Subject {
@@ -50,8 +58,15 @@ pub(crate) struct Subject {
 
 /// In the documented order, outermost first.
 pub(crate) const STACK: Subject = Subject::layer(
-    "IdleKeepalive > FinalFrame > Abort > Finalize > Tee",
-    &[Part::IdleKeepalive, Part::FinalFrame, Part::Abort, Part::Finalize, Part::Tee],
+    "IdleKeepalive > FinalFrame > Abort > Timeouts > Finalize > Tee",
+    &[
+        Part::IdleKeepalive,
+        Part::FinalFrame,
+        Part::Abort,
+        Part::Timeouts,
+        Part::Finalize,
+        Part::Tee,
+    ],
     |upstream, probe| {
         let (reporter, recorder) = (probe.clone(), probe.clone());
         let handle = probe.handle.clone();
@@ -60,6 +75,7 @@ pub(crate) const STACK: Subject = Subject::layer(
                 .layer(IdleKeepaliveLayer::new(INTERVAL))
                 .layer(FinalFrameLayer::by_media())
                 .layer(AbortLayer::new(move |_| handle.clone()))
+                .layer(TimeoutsLayer::new(limits()))
                 .layer(FinalizeLayer::new(move |_| reporter.hook()))
                 .layer(TeeLayer::new(move |_| recorder.sink()))
                 .service(upstream),
@@ -69,8 +85,15 @@ pub(crate) const STACK: Subject = Subject::layer(
 
 /// The other way round, in which the reporters see the whole.
 pub(crate) const REVERSE: Subject = Subject::layer(
-    "Tee > Finalize > Abort > FinalFrame > IdleKeepalive",
-    &[Part::Tee, Part::Finalize, Part::Abort, Part::FinalFrame, Part::IdleKeepalive],
+    "Tee > Finalize > Timeouts > Abort > FinalFrame > IdleKeepalive",
+    &[
+        Part::Tee,
+        Part::Finalize,
+        Part::Timeouts,
+        Part::Abort,
+        Part::FinalFrame,
+        Part::IdleKeepalive,
+    ],
     |upstream, probe| {
         let (reporter, recorder) = (probe.clone(), probe.clone());
         let handle = probe.handle.clone();
@@ -78,6 +101,7 @@ pub(crate) const REVERSE: Subject = Subject::layer(
             ServiceBuilder::new()
                 .layer(TeeLayer::new(move |_| recorder.sink()))
                 .layer(FinalizeLayer::new(move |_| reporter.hook()))
+                .layer(TimeoutsLayer::new(limits()))
                 .layer(AbortLayer::new(move |_| handle.clone()))
                 .layer(FinalFrameLayer::by_media())
                 .layer(IdleKeepaliveLayer::new(INTERVAL))
@@ -86,7 +110,7 @@ pub(crate) const REVERSE: Subject = Subject::layer(
     },
 );
 
-static ALL: [Subject; 13] = [
+static ALL: [Subject; 15] = [
     Subject::layer("TeeLayer", &[Part::Tee], |upstream, probe| {
         let probe = probe.clone();
         boxed(TeeLayer::new(move |_: &Parts| probe.sink()).layer(upstream))
@@ -98,6 +122,9 @@ static ALL: [Subject; 13] = [
     Subject::layer("AbortLayer", &[Part::Abort], |upstream, probe| {
         let handle = probe.handle.clone();
         boxed(AbortLayer::new(move |_: &Parts| handle.clone()).layer(upstream))
+    }),
+    Subject::layer("TimeoutsLayer", &[Part::Timeouts], |upstream, _| {
+        boxed(TimeoutsLayer::new(limits()).layer(upstream))
     }),
     Subject::layer("IdleKeepaliveLayer", &[Part::IdleKeepalive], |upstream, _| {
         boxed(IdleKeepaliveLayer::new(INTERVAL).layer(upstream))
@@ -118,6 +145,13 @@ static ALL: [Subject; 13] = [
     Subject::without_layer("AbortBody", &[Part::Abort], |upstream, probe| {
         let handle = probe.handle.clone();
         wrapped(upstream, move |body, _| AbortBody::new(body, &handle))
+    }),
+    Subject::without_layer("TimeoutsBody", &[Part::Timeouts], |upstream, _| {
+        wrapped(upstream, |body, media| {
+            let events = media == Media::EventStream;
+            let activity = if events { Activity::events() } else { Activity::any_byte() };
+            TimeoutsBody::new(body, &limits(), activity)
+        })
     }),
     Subject::without_layer("IdleKeepaliveBody", &[Part::IdleKeepalive], |upstream, _| {
         let heartbeat = |media| match media {

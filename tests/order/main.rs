@@ -11,33 +11,37 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use testkit::{Eos, Script, drain};
 use tokio::time::timeout;
 use tower::Service;
-use tower_lifeline::{abort::AbortHandle, exchange::Outcome, tee::Recording};
+use tower_lifeline::{
+    abort::AbortHandle,
+    exchange::{DrainEnd, Outcome},
+    tee::Recording,
+};
 
 use self::stacks::{
-    BoxBody, Call, Inner, MEDIA, Probe, ROOMS, Room, orders, responds, stack, with_length,
+    BoxBody, Call, EARLY, Inner, LIMIT, MEDIA, Probe, Room, orders, responds, stack, with_length,
 };
 
 /// Plays one course in every order, and compares the outcomes: Finalize's, and the one in Tee's recording.
 async fn every_order(
+    fits: impl Fn(&[Room]) -> bool,
     outcome: Outcome,
     reason: Option<&str>,
     inner: impl Fn(&'static str) -> Inner,
     drive: impl AsyncFn(Call, &AbortHandle),
 ) {
-    let orders = orders(&ROOMS);
-    assert_eq!(orders.len(), 120);
-    for order in orders {
+    for order in orders().into_iter().filter(|order| fits(order)) {
         for media in MEDIA {
             let probe = Probe::default();
-            let call = stack(&order, inner(media), &probe).call(Request::new(()));
+            let request = Request::builder().header("accept", media).body(()).unwrap();
+            let call = stack(&order, inner(media), &probe).call(request);
             drive(call, &probe.handle).await;
-            // What was cut is dropped by a task.
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            // What was cut is dropped by a task; what was left is read on for a minute.
+            tokio::time::sleep(Duration::from_secs(100)).await;
 
             let endings = probe.endings.lock().unwrap().clone();
             let seen: Vec<_> = endings.iter().map(|e| (e.outcome, e.reason())).collect();
@@ -46,6 +50,22 @@ async fn every_order(
             let recording = exchange.fact::<Recording>().unwrap();
             assert_eq!(recording.outcome(), Some(outcome), "{order:?} {media}");
         }
+    }
+}
+
+fn any(_: &[Room]) -> bool {
+    true
+}
+
+fn with(room: Room) -> impl Fn(&[Room]) -> bool {
+    move |order| order.contains(&room)
+}
+
+/// Whether one stands outside of the other, which both are there.
+fn around(outer: Room, inner: Room) -> impl Fn(&[Room]) -> bool {
+    move |order| {
+        let at = |room| order.iter().position(|known| *known == room);
+        at(outer).zip(at(inner)).is_some_and(|(outer, inner)| outer < inner)
     }
 }
 
@@ -70,7 +90,7 @@ async fn read_all(call: Call, _: &AbortHandle) {
 async fn a_body_that_completes_has_completed_in_every_order() {
     for script in [|| two().eos(Eos::Never), || two().trailers(HeaderMap::new())] {
         let inner = |media| responds(media, script());
-        every_order(Outcome::Completed, None, inner, read_all).await;
+        every_order(any, Outcome::Completed, None, inner, read_all).await;
     }
 }
 
@@ -78,7 +98,7 @@ async fn a_body_that_completes_has_completed_in_every_order() {
 #[tokio::test(start_paused = true)]
 async fn a_body_whose_content_length_is_met_has_completed_in_every_order() {
     let inner = |media| with_length(18, media, two().stall());
-    every_order(Outcome::Completed, None, inner, async |call, _| {
+    every_order(any, Outcome::Completed, None, inner, async |call, _| {
         let mut body = body(call).await;
         read_one(&mut body).await;
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: 2\n\n");
@@ -89,25 +109,25 @@ async fn a_body_whose_content_length_is_met_has_completed_in_every_order() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_falls_short_of_its_content_length_is_truncated_in_every_order() {
     let inner = |media| with_length(20, media, two());
-    every_order(Outcome::Truncated, None, inner, read_all).await;
+    every_order(any, Outcome::Truncated, None, inner, read_all).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_fails_has_failed_in_every_order() {
     let inner = |media| responds(media, two().error("boom"));
-    every_order(Outcome::Failed, None, inner, read_all).await;
+    every_order(any, Outcome::Failed, None, inner, read_all).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_panics_has_panicked_in_every_order() {
     let inner = |media| responds(media, two().panic("ouch"));
-    every_order(Outcome::Panicked, Some("ouch"), inner, read_all).await;
+    every_order(with(Room::FinalFrame), Outcome::Panicked, Some("ouch"), inner, read_all).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_in_the_stream_is_disconnected_in_every_order() {
     let inner = |media| responds(media, two().stall());
-    every_order(Outcome::Disconnected, None, inner, async |call, _| {
+    every_order(any, Outcome::Disconnected, None, inner, async |call, _| {
         read_one(&mut body(call).await).await;
     })
     .await;
@@ -116,6 +136,7 @@ async fn a_client_that_leaves_in_the_stream_is_disconnected_in_every_order() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_before_the_head_is_disconnected_in_every_order() {
     every_order(
+        any,
         Outcome::Disconnected,
         None,
         |_| Inner::Hangs,
@@ -129,7 +150,14 @@ async fn a_client_that_leaves_before_the_head_is_disconnected_in_every_order() {
 #[tokio::test(start_paused = true)]
 async fn a_response_that_nobody_reads_is_discarded_in_every_order() {
     let inner = |media| responds(media, two());
-    every_order(Outcome::Discarded, None, inner, async |call, _| drop(body(call).await)).await;
+    // FirstFrame itself reads from the body, so whoever stands inside of it can not know that nobody else did.
+    let fits = |order: &[Room]| {
+        [Room::Finalize, Room::Tee, Room::Detach]
+            .into_iter()
+            .all(|inner| !around(Room::FirstFrame, inner)(order))
+    };
+    every_order(fits, Outcome::Discarded, None, inner, async |call, _| drop(body(call).await))
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,14 +165,20 @@ async fn an_abort_in_the_stream_is_an_abort_in_every_order() {
     let inner = |media| responds(media, two().stall());
     // Whether the client reads on or not.
     for reads_on in [true, false] {
-        every_order(Outcome::Aborted, Some("stop"), inner, async |call, handle| {
-            let mut body = body(call).await;
-            read_one(&mut body).await;
-            assert!(handle.abort("stop"));
-            if reads_on {
-                drain(body).await;
-            }
-        })
+        every_order(
+            with(Room::Abort),
+            Outcome::Aborted,
+            Some("stop"),
+            inner,
+            async |call, handle| {
+                let mut body = body(call).await;
+                read_one(&mut body).await;
+                assert!(handle.abort("stop"));
+                if reads_on {
+                    drain(body).await;
+                }
+            },
+        )
         .await;
     }
 }
@@ -152,6 +186,7 @@ async fn an_abort_in_the_stream_is_an_abort_in_every_order() {
 #[tokio::test(start_paused = true)]
 async fn an_abort_before_the_head_is_an_abort_in_every_order() {
     every_order(
+        with(Room::Abort),
         Outcome::Aborted,
         Some("stop"),
         |_| Inner::Hangs,
@@ -168,15 +203,14 @@ async fn an_abort_before_the_head_is_an_abort_in_every_order() {
 /// The one exception: what stands inside of Abort never hears of the request, so it has nothing to tell.
 #[tokio::test(start_paused = true)]
 async fn an_abort_before_the_call_is_an_abort_for_whoever_stands_outside_of_it() {
-    for order in orders(&ROOMS) {
+    for order in orders().into_iter().filter(|order| with(Room::Abort)(order)) {
         let probe = Probe::default();
         assert!(probe.handle.abort("stop"));
         let response = stack(&order, Inner::Panics, &probe).call(Request::new(())).await.unwrap();
         assert_eq!(drain(response.into_body()).await.data, "aborted: stop\n", "{order:?}");
         let endings = probe.endings.lock().unwrap().clone();
         let seen: Vec<_> = endings.iter().map(|ending| ending.outcome).collect();
-        let at = |room| order.iter().position(|known| *known == room);
-        let hears = at(Room::Finalize) < at(Room::Abort);
+        let hears = around(Room::Finalize, Room::Abort)(&order);
         assert_eq!(seen, if hears { vec![Outcome::Aborted] } else { vec![] }, "{order:?}");
     }
 }
@@ -184,6 +218,7 @@ async fn an_abort_before_the_call_is_an_abort_for_whoever_stands_outside_of_it()
 #[tokio::test(start_paused = true)]
 async fn a_service_that_fails_has_failed_in_every_order() {
     every_order(
+        any,
         Outcome::Failed,
         None,
         |_| Inner::Fails,
@@ -197,6 +232,7 @@ async fn a_service_that_fails_has_failed_in_every_order() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_panics_has_panicked_in_every_order() {
     every_order(
+        any,
         Outcome::Panicked,
         Some("ouch"),
         |_| Inner::Panics,
@@ -207,4 +243,77 @@ async fn a_service_that_panics_has_panicked_in_every_order() {
         },
     )
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_limit_that_is_hit_in_the_stream_is_its_reason_in_every_order() {
+    let inner = |media| responds(media, two().stall());
+    let idle = async |call, _: &AbortHandle| drop(drain(body(call).await).await);
+    every_order(with(Room::Timeouts), Outcome::TimedOut, Some("idle"), inner, idle).await;
+    // Whoever stands between may read one frame more, so that there is one left to be unread.
+    let inner = |media| responds(media, two().endless("data: 3\n\n"));
+    every_order(with(Room::Timeouts), Outcome::TimedOut, Some("unread"), inner, async |call, _| {
+        let mut body = body(call).await;
+        read_one(&mut body).await;
+        tokio::time::sleep(LIMIT + Duration::from_secs(1)).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_come_in_time_is_that_limit_in_every_order() {
+    // An early head from within is a head.
+    let fits = |order: &[Room]| {
+        with(Room::Timeouts)(order) && !around(Room::Timeouts, Room::EarlyHead)(order)
+    };
+    every_order(
+        fits,
+        Outcome::TimedOut,
+        Some("head"),
+        |_| Inner::Hangs,
+        async |call, _| drop(drain(body(call).await).await),
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_comes_after_an_early_head_is_a_failure_in_every_order() {
+    let early = |order: &[Room]| with(Room::EarlyHead)(order);
+    for order in orders().into_iter().filter(|order| early(order)) {
+        let probe = Probe::default();
+        let late =
+            Inner::Late(EARLY + LIMIT / 2, Response::builder().status(429).body(two()).unwrap());
+        let request = Request::builder().header("accept", "text/event-stream").body(()).unwrap();
+        let response = stack(&order, late, &probe).call(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{order:?}");
+        drain(response.into_body()).await;
+        let endings = probe.endings.lock().unwrap().clone();
+        let seen: Vec<_> = endings.iter().map(|e| (e.outcome, e.reason())).collect();
+        assert_eq!(seen, [(Outcome::Failed, Some("upstream_status_429"))], "{order:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_left_behind_is_read_to_its_end_for_all_who_stand_inside_of_detach() {
+    for order in orders().into_iter().filter(|order| with(Room::Detach)(order)) {
+        for media in MEDIA {
+            let probe = Probe::default();
+            let script = two().sleep(Duration::from_secs(10)).data("data: 3\n\n");
+            let call = stack(&order, responds(media, script), &probe).call(Request::new(()));
+            read_one(&mut body(call).await).await;
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            let endings = probe.endings.lock().unwrap().clone();
+            let [ending] = &endings[..] else { panic!("{order:?}: {endings:?}") };
+            assert_eq!(ending.outcome, Outcome::Disconnected, "{order:?} {media}");
+            let drained = ending.drained.map(|drained| drained.end);
+            let sees = around(Room::Detach, Room::Finalize)(&order);
+            assert_eq!(drained, sees.then_some(DrainEnd::Completed), "{order:?} {media}");
+            // A recording tells how the body ended, which is not how the exchange did.
+            let recording = ending.exchange.fact::<Recording>().unwrap();
+            let whole = around(Room::Detach, Room::Tee)(&order);
+            let outcome = if whole { Outcome::Completed } else { Outcome::Disconnected };
+            assert_eq!(recording.outcome(), Some(outcome), "{order:?} {media}");
+            assert!(!whole || recording.total() == 27, "{order:?} {media}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Stacks of all five layers in any order, with boxed services and bodies between them.
+//! Stacks of the layers in any order, with boxed services and bodies between them.
 
 use std::{
     sync::{Arc, Mutex},
@@ -13,12 +13,16 @@ use testkit::Script;
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxService};
 use tower_lifeline::{
     abort::{AbortHandle, AbortLayer},
+    detach::{DetachLayer, DrainLimits},
+    early_head::EarlyHeadLayer,
     error::BoxError,
     exchange::Exchange,
     final_frame::FinalFrameLayer,
     finalize::{Ending, FinalizeLayer},
+    first_frame::FirstFrameLayer,
     keepalive::IdleKeepaliveLayer,
     tee::{Limit, TeeLayer},
+    timeouts::{Limits, TimeoutsLayer},
 };
 
 pub(crate) type BoxBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -28,25 +32,89 @@ pub(crate) type Boxed = BoxService<Request<()>, Response<BoxBody>, BoxError>;
 pub(crate) enum Room {
     IdleKeepalive,
     FinalFrame,
+    Detach,
+    EarlyHead,
     Abort,
+    Timeouts,
     Finalize,
     Tee,
+    FirstFrame,
 }
 
-pub(crate) const ROOMS: [Room; 5] =
-    [Room::IdleKeepalive, Room::FinalFrame, Room::Abort, Room::Finalize, Room::Tee];
+/// All of them, in the documented order.
+pub(crate) const ROOMS: [Room; 9] = [
+    Room::IdleKeepalive,
+    Room::FinalFrame,
+    Room::Detach,
+    Room::EarlyHead,
+    Room::Abort,
+    Room::Timeouts,
+    Room::Finalize,
+    Room::Tee,
+    Room::FirstFrame,
+];
+
+/// What a time limit is in these courses.
+pub(crate) const LIMIT: Duration = Duration::from_secs(300);
+
+/// When a client that asks for a stream gets its head at the latest.
+pub(crate) const EARLY: Duration = Duration::from_secs(100);
 
 /// All orders of what is left, outermost first.
-pub(crate) fn orders(left: &[Room]) -> Vec<Vec<Room>> {
+fn permutations(left: &[Room]) -> Vec<Vec<Room>> {
     if left.is_empty() {
         return vec![vec![]];
     }
     let beginning_with = |first: &Room| {
         let rest: Vec<_> = left.iter().copied().filter(|room| room != first).collect();
         let first = *first;
-        orders(&rest).into_iter().map(move |rest| [vec![first], rest].concat())
+        permutations(&rest).into_iter().map(move |rest| [vec![first], rest].concat())
     };
     left.iter().flat_map(beginning_with).collect()
+}
+
+/// The orders to play: with Finalize and Tee, every order of every two others; then so many random orders of all, or all
+/// 362,880 of them when the variable `ORDERS` is `all`.
+pub(crate) fn orders() -> Vec<Vec<Room>> {
+    if std::env::var("ORDERS").is_ok_and(|orders| orders == "all") {
+        return permutations(&ROOMS);
+    }
+    let others: Vec<_> =
+        ROOMS.into_iter().filter(|room| !matches!(room, Room::Finalize | Room::Tee)).collect();
+    let mut orders = Vec::new();
+    for (at, one) in others.iter().enumerate() {
+        for other in &others[at + 1..] {
+            orders.extend(permutations(&[Room::Finalize, Room::Tee, *one, *other]));
+        }
+    }
+    orders.push(ROOMS.to_vec());
+    orders.push(ROOMS.into_iter().rev().collect());
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    orders.extend((0..RANDOM).map(|_| random.shuffled()));
+    orders
+}
+
+const RANDOM: usize = 200;
+
+/// xorshift64: the same orders in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit as u64).unwrap()
+    }
+
+    fn shuffled(&mut self) -> Vec<Room> {
+        let mut rooms = ROOMS.to_vec();
+        for last in (1..rooms.len()).rev() {
+            let other = self.below(last + 1);
+            rooms.swap(last, other);
+        }
+        rooms
+    }
 }
 
 /// The other ends of one stack.
@@ -73,6 +141,13 @@ fn add(room: Room, inner: Boxed, probe: &Probe) -> Boxed {
     match room {
         Room::IdleKeepalive => boxed(IdleKeepaliveLayer::new(Duration::from_secs(15)).layer(inner)),
         Room::FinalFrame => boxed(FinalFrameLayer::by_media().layer(inner)),
+        Room::Detach => boxed(DetachLayer::new(DrainLimits::new()).layer(inner)),
+        Room::EarlyHead => boxed(EarlyHeadLayer::new(EARLY).layer(inner)),
+        Room::Timeouts => {
+            let limits = Limits::new().head(LIMIT).first_frame(LIMIT).idle(LIMIT).total(9 * LIMIT);
+            boxed(TimeoutsLayer::new(limits.unread(LIMIT)).layer(inner))
+        }
+        Room::FirstFrame => boxed(FirstFrameLayer::by_media().layer(inner)),
         Room::Abort => boxed(AbortLayer::new(move |_| probe.handle.clone()).layer(inner)),
         Room::Tee => boxed(TeeLayer::recording(Limit::first(1000)).layer(inner)),
         Room::Finalize => {
@@ -92,6 +167,8 @@ pub(crate) enum Inner {
     Fails,
     Panics,
     Hangs,
+    /// Responds after this time.
+    Late(Duration, Response<Script>),
 }
 
 fn service(inner: Inner) -> Boxed {
@@ -106,6 +183,10 @@ fn service(inner: Inner) -> Boxed {
                 Inner::Fails => Err("refused".into()),
                 Inner::Panics => panic!("ouch"),
                 Inner::Hangs => std::future::pending().await,
+                Inner::Late(after, response) => {
+                    tokio::time::sleep(after).await;
+                    Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+                }
             }
         }
     }))

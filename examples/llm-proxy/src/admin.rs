@@ -5,8 +5,14 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Query, Request, State},
-    http::{HeaderValue, StatusCode, header::AUTHORIZATION},
+    extract::{
+        Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::{
+        HeaderValue, StatusCode,
+        header::{AUTHORIZATION, WWW_AUTHENTICATE},
+    },
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{delete, get},
@@ -51,9 +57,30 @@ pub(crate) fn router(admin: Admin) -> Router {
         .with_state(admin)
 }
 
+/// What is wrong with a request.
+struct BadRequest(String);
+
+impl IntoResponse for BadRequest {
+    fn into_response(self) -> Response {
+        refusal(StatusCode::BAD_REQUEST, &self.0, "bad_request").map(Body::from)
+    }
+}
+
+impl From<QueryRejection> for BadRequest {
+    fn from(rejection: QueryRejection) -> Self {
+        Self(rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for BadRequest {
+    fn from(rejection: PathRejection) -> Self {
+        Self(rejection.body_text())
+    }
+}
+
 async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     let given = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
+    let given = given.and_then(bearer);
     let allowed = match (&admin.token, given) {
         (None, _) => true,
         (Some(token), Some(given)) => token.as_bytes().ct_eq(given).into(),
@@ -63,36 +90,51 @@ async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> 
         next.run(request).await
     } else {
         let why = "this needs `Authorization: Bearer` with the admin token";
-        refusal(StatusCode::UNAUTHORIZED, why, "unauthorized").map(Body::from)
+        let mut response = refusal(StatusCode::UNAUTHORIZED, why, "unauthorized").map(Body::from);
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        response
     }
+}
+
+/// The token of an `Authorization: Bearer`. The scheme is the same in any case (RFC 9110, 11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
 async fn streams(State(admin): State<Admin>) -> Response {
     Json(admin.books.streams()).into_response()
 }
 
-async fn endings(State(admin): State<Admin>, Query(page): Query<Page>) -> Response {
-    let limit = page.limit.unwrap_or(DEFAULT_PAGE).min(LARGEST_PAGE);
-    Json(admin.books.endings(limit)).into_response()
+async fn endings(
+    State(admin): State<Admin>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Response, BadRequest> {
+    let limit = page?.0.limit.unwrap_or(DEFAULT_PAGE).min(LARGEST_PAGE);
+    Ok(Json(admin.books.endings(limit)).into_response())
 }
 
 async fn abort(
     State(admin): State<Admin>,
-    Path(id): Path<String>,
-    Query(why): Query<Why>,
-) -> Response {
+    id: Result<Path<String>, PathRejection>,
+    why: Result<Query<Why>, QueryRejection>,
+) -> Result<Response, BadRequest> {
+    let (Path(id), Query(why)) = (id?, why?);
     let (status, result) = match admin.registry.abort(&id, why.into_reason()) {
         Some(true) => (StatusCode::OK, "aborted"),
         Some(false) => (StatusCode::CONFLICT, "finished"),
         None if admin.books.knows(&id) => (StatusCode::CONFLICT, "finished"),
         None => (StatusCode::NOT_FOUND, "unknown"),
     };
-    (status, Json(json!({"result": result}))).into_response()
+    Ok((status, Json(json!({"result": result}))).into_response())
 }
 
-async fn abort_all(State(admin): State<Admin>, Query(why): Query<Why>) -> Response {
-    let aborted = admin.registry.abort_all(why.into_reason());
-    Json(json!({"aborted": aborted})).into_response()
+async fn abort_all(
+    State(admin): State<Admin>,
+    why: Result<Query<Why>, QueryRejection>,
+) -> Result<Response, BadRequest> {
+    let aborted = admin.registry.abort_all(why?.0.into_reason());
+    Ok(Json(json!({"aborted": aborted})).into_response())
 }
 
 impl Why {

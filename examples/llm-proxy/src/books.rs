@@ -1,23 +1,21 @@
 //! Who is here and how the others left: the live exchanges and the last endings.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use http::{Method, StatusCode, request::Parts, response};
-use serde::Serialize;
+use http::{HeaderName, Method, request::Parts, response};
 use tower_lifeline::{
-    Media,
     abort::AbortReason,
-    exchange::{Exchange, Outcome},
+    exchange::Exchange,
     finalize::{Ending, Finalizer, Traced},
-    tee::Recording,
 };
 
-use crate::reply::Ours;
+use self::row::as_given;
+pub(crate) use self::row::{Row, Stream};
 
+mod row;
 #[cfg(test)]
 mod tests;
 
@@ -25,23 +23,35 @@ mod tests;
 const LONGEST: usize = 1024;
 /// As many endings are remembered.
 const ENDINGS: usize = 10_000;
+/// Headers of the upstream's that go into the log: what its own support asks for.
+const LOGGED: [HeaderName; 5] = [
+    HeaderName::from_static("cf-ray"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("openai-processing-ms"),
+    HeaderName::from_static("server"),
+];
 
 /// The live exchanges and the last endings. Cheap to clone; clones are the same books.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Books(Arc<Mutex<Pages>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Books {
+    pages: Arc<Mutex<Pages>>,
+    logged: Arc<[HeaderName]>,
+}
 
 #[derive(Debug, Default)]
 struct Pages {
-    live: HashMap<String, Entry>,
+    live: HashMap<Arc<str>, Entry>,
     /// Oldest first.
     endings: VecDeque<Arc<Row>>,
+    /// The ids of `endings`.
+    ended: HashSet<Arc<str>>,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     exchange: Exchange,
     asked: Asked,
-    status: Option<StatusCode>,
 }
 
 /// What was asked for: a fact of the exchange from its beginning.
@@ -57,74 +67,37 @@ impl Asked {
     }
 }
 
-/// A live exchange, for `GET /streams`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Stream {
-    id: String,
-    method: String,
-    path: String,
-    status: Option<u16>,
-    age_ms: u64,
-    idle_ms: u64,
-    bytes: u64,
-    frames: u64,
-    draining: bool,
-}
-
-/// An ended exchange, for `GET /endings`.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
-    id: String,
-    method: String,
-    path: String,
-    status: Option<u16>,
-    outcome: &'static str,
-    reason: Option<String>,
-    bytes: u64,
-    frames: u64,
-    head_ms: Option<u64>,
-    first_frame_ms: Option<u64>,
-    elapsed_ms: u64,
-    /// `None` for event streams and NDJSON, whose dialects are not read yet.
-    terminator: Option<&'static str>,
-    drained: Option<()>,
-    usage: Option<()>,
-    capture_truncated: bool,
+impl Default for Books {
+    fn default() -> Self {
+        Self { pages: Arc::default(), logged: LOGGED.into() }
+    }
 }
 
 impl Books {
     /// Opens an account for a request, which closes itself with the ending.
     pub(crate) fn open(&self, request: &Parts) -> Account {
         let exchange = Exchange::get(&request.extensions).unwrap_or_default();
-        let id = exchange.id().to_string();
-        let entry = Entry { exchange, asked: Asked::of(request), status: None };
+        let id: Arc<str> = exchange.id().to_string().into();
+        let entry = Entry { exchange, asked: Asked::of(request) };
         self.pages().live.insert(id.clone(), entry);
-        Account { books: self.clone(), id, log: Traced::new(request) }
+        let log = Traced::new(request).headers(self.logged.clone());
+        Account { books: self.clone(), id, log }
     }
 
     /// Is told that an abort was answered in place of the head; records the exchange if it never came to an account.
     pub(crate) fn turned_away(&self, exchange: &Exchange, reason: &AbortReason) {
-        let id = exchange.id().to_string();
         let Some(asked) = exchange.fact::<Asked>() else { return };
-        let status = Some(StatusCode::SERVICE_UNAVAILABLE.as_u16());
-        let known = {
-            let mut pages = self.pages();
-            let row = pages.endings.iter_mut().rfind(|row| row.id == id);
-            // It was aborted at the moment of its head, which the client did not get.
-            let ended = row.map(|row| Arc::make_mut(row).status = status).is_some();
-            ended || pages.live.contains_key(&id)
-        };
-        if !known {
-            let outcome = Outcome::Aborted.as_str();
-            let reason = Some(capped(reason.text()));
-            let elapsed_ms = millis(exchange.progress().elapsed());
-            self.close(Row { status, reason, elapsed_ms, ..Row::new(id, &asked, outcome) });
+        let row = Row::turned_away(exchange, &asked, reason);
+        if !self.knows(&row.id) {
+            row.log();
+            self.close(row);
         }
     }
 
     pub(crate) fn streams(&self) -> Vec<Stream> {
-        let entries: Vec<_> = self.pages().live.clone().into_iter().collect();
-        entries.into_iter().map(|(id, entry)| Stream::of(id, entry)).collect()
+        let live: Vec<_> =
+            self.pages().live.iter().map(|(id, entry)| (id.clone(), entry.clone())).collect();
+        live.into_iter().map(|(id, entry)| Stream::of(id, &entry.exchange, entry.asked)).collect()
     }
 
     /// The last endings, newest first.
@@ -135,20 +108,23 @@ impl Books {
     /// Whether it is under way, or its ending is remembered.
     pub(crate) fn knows(&self, id: &str) -> bool {
         let pages = self.pages();
-        pages.live.contains_key(id) || pages.endings.iter().any(|row| row.id == id)
+        pages.live.contains_key(id) || pages.ended.contains(id)
     }
 
     fn close(&self, row: Row) {
         let mut pages = self.pages();
         pages.live.remove(&row.id);
-        if pages.endings.len() == ENDINGS {
-            pages.endings.pop_front();
+        if pages.endings.len() == ENDINGS
+            && let Some(oldest) = pages.endings.pop_front()
+        {
+            pages.ended.remove(&oldest.id);
         }
+        pages.ended.insert(row.id.clone());
         pages.endings.push_back(Arc::new(row));
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -156,103 +132,24 @@ impl Books {
 #[derive(Debug)]
 pub(crate) struct Account {
     books: Books,
-    id: String,
+    id: Arc<str>,
     log: Traced,
 }
 
 impl Finalizer for Account {
     fn on_response(&mut self, head: &response::Parts) {
-        if let Some(entry) = self.books.pages().live.get_mut(&self.id) {
-            entry.status = Some(head.status);
-        }
+        self.log.on_response(head);
     }
 
     fn on_end(self, ending: Ending) {
         let Some(entry) = self.books.pages().live.get(&self.id).cloned() else { return };
+        let ending = as_given(ending);
         self.books.close(Row::of(self.id, &entry.asked, &ending));
         self.log.on_end(ending);
     }
 }
 
-impl Stream {
-    fn of(id: String, entry: Entry) -> Self {
-        let progress = entry.exchange.progress();
-        let age = progress.elapsed();
-        Self {
-            id,
-            method: entry.asked.method.to_string(),
-            path: entry.asked.path,
-            status: entry.status.map(|status| status.as_u16()),
-            age_ms: millis(age),
-            idle_ms: millis(progress.since_last_frame().unwrap_or(age)),
-            bytes: progress.bytes(),
-            frames: progress.frames(),
-            draining: false,
-        }
-    }
-}
-
-impl Row {
-    fn new(id: String, asked: &Asked, outcome: &'static str) -> Self {
-        Self {
-            id,
-            method: asked.method.to_string(),
-            path: asked.path.clone(),
-            status: None,
-            outcome,
-            reason: None,
-            bytes: 0,
-            frames: 0,
-            head_ms: None,
-            first_frame_ms: None,
-            elapsed_ms: 0,
-            terminator: Some("none"),
-            drained: None,
-            usage: None,
-            capture_truncated: false,
-        }
-    }
-
-    fn of(id: String, asked: &Asked, ending: &Ending) -> Self {
-        // Before a head of the upstream's an abort is answered outside of where endings are observed.
-        let ours = (ending.outcome == Outcome::Aborted).then_some(StatusCode::SERVICE_UNAVAILABLE);
-        let ours_alone = ending.exchange.fact::<Ours>().is_some();
-        // Who left in the middle of the request does not get the answer to that.
-        let unheard = ours_alone && ending.outcome == Outcome::Disconnected;
-        let status = ending.status.or(ours).filter(|_| !unheard);
-        let row = Self {
-            status: status.map(|status| status.as_u16()),
-            reason: ending.reason().map(capped),
-            elapsed_ms: millis(ending.elapsed),
-            ..Self::new(id, asked, ending.outcome.as_str())
-        };
-        if ours_alone {
-            return row;
-        }
-        let capture = ending.exchange.fact::<Recording>();
-        Self {
-            bytes: ending.bytes,
-            frames: ending.frames,
-            head_ms: ending.time_to_head.map(millis),
-            first_frame_ms: ending.time_to_first_frame.map(millis),
-            terminator: capture.as_ref().and_then(terminator),
-            capture_truncated: capture.is_some_and(|capture| capture.is_truncated()),
-            ..row
-        }
-    }
-}
-
-/// The terminator of a body: only streams of a known dialect can have one.
-fn terminator(capture: &Recording) -> Option<&'static str> {
-    let (_, _, headers) = capture.head()?;
-    (!matches!(Media::of(&headers), Media::EventStream | Media::Ndjson)).then_some("none")
-}
-
 /// What a client chose, cut to a size that ten thousand of may be kept.
 fn capped(text: &str) -> String {
     text.chars().take(LONGEST).collect()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

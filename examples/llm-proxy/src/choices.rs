@@ -1,4 +1,4 @@
-//! What the layers ask: which heartbeat, which handle, which last frame.
+//! What the layers ask: which heartbeat, which handle, which limits, which last frame.
 
 use std::time::Duration;
 
@@ -7,16 +7,22 @@ use http::{Response, StatusCode, request, response};
 use tower_lifeline::{
     Media,
     abort::{AbortHandle, AbortReason, AbortRegistry},
+    detach::DrainLimits,
+    early_head::accepts_event_stream,
     exchange::Exchange,
     final_frame::{Failure, Final},
     keepalive::Heartbeat,
-    tee::{Budget, Limit},
+    tee::{Budget, Limit, RequestRecording},
+    timeouts::{Limits, TimedOut},
 };
 
-use crate::{books::Books, reply};
+use crate::{asks::asks_for_stream, books::Books, options::Options, reply};
 
 #[cfg(test)]
 mod tests;
+
+/// Of a request's body; a client that asks for a stream further behind is taken for one that does not.
+const BEGINNING: usize = 64 * 1024;
 
 /// The heartbeat that the clients of a dialect survive, by path and content type.
 pub(crate) fn heartbeat(
@@ -32,9 +38,42 @@ pub(crate) fn heartbeat(
     }
 }
 
-/// `off` is an interval that no stream lives to see.
-pub(crate) fn interval(keepalive: Option<Duration>) -> Duration {
-    keepalive.unwrap_or(Duration::MAX)
+/// `off` is a time that no stream lives to see.
+pub(crate) fn never_if_off(time: Option<Duration>) -> Duration {
+    time.unwrap_or(Duration::MAX)
+}
+
+/// How long each part of an exchange may take.
+pub(crate) fn limits(options: &Options) -> Limits {
+    Limits::new()
+        .head(options.head_timeout)
+        .first_frame(options.first_frame_timeout)
+        .idle(options.idle_timeout)
+        .total(options.total_timeout)
+        .unread(options.unread_timeout)
+}
+
+/// How much is read after the client left.
+pub(crate) fn drain_limits(options: &Options) -> DrainLimits {
+    DrainLimits::new()
+        .time(never_if_off(options.drain))
+        .bytes(options.drain_bytes.map_or(u64::MAX, |bytes| bytes as u64))
+        .streams(options.drain_streams.unwrap_or(usize::MAX))
+}
+
+/// What of a request is kept, where somebody wants to know whether it asks for a stream.
+pub(crate) fn beginning(early_head: Option<Duration>) -> Limit {
+    Limit::first(if early_head.is_some() { BEGINNING } else { 0 })
+}
+
+/// Whether a request asks for a stream: its `Accept` says so, or the beginning of its body does once it is there.
+pub(crate) fn streams(request: &request::Parts) -> impl FnMut() -> bool + use<> {
+    let accepts = accepts_event_stream(&request.headers);
+    let exchange = Exchange::get(&request.extensions);
+    move || {
+        let body = exchange.as_ref().and_then(Exchange::fact::<RequestRecording>);
+        accepts || body.is_some_and(|RequestRecording(body)| asks_for_stream(&body.to_bytes()))
+    }
 }
 
 /// An event of the type `error` for SSE; everything else is cut, so that no half of an answer passes for a whole one.
@@ -57,7 +96,7 @@ pub(crate) fn handle(
 }
 
 /// 503 in the shape of all our errors, for what was aborted before its head.
-pub(crate) fn answer(
+pub(crate) fn aborted(
     books: &Books,
 ) -> impl Fn(&Exchange, &AbortReason) -> Response<Bytes> + Send + Sync + use<> {
     let books = books.clone();
@@ -65,6 +104,11 @@ pub(crate) fn answer(
         books.turned_away(exchange, reason);
         reply::refusal(StatusCode::SERVICE_UNAVAILABLE, reason.text(), reason.text())
     }
+}
+
+/// 504 in the same shape, for what hit a limit before its head.
+pub(crate) fn timed_out(_: &Exchange, error: &TimedOut) -> Response<Bytes> {
+    reply::refusal(StatusCode::GATEWAY_TIMEOUT, &error.to_string(), error.limit().as_str())
 }
 
 pub(crate) fn capture(bytes: Option<usize>, total: Option<usize>) -> Limit {

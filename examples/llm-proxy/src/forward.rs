@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, Version,
+    HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 use http_body::Body;
@@ -131,6 +131,10 @@ where
         };
         Box::pin(async move {
             let mut response = answer.await?;
+            // An `Upgrade` is for one connection only and was not passed on.
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return Err(ForwardError::Switched);
+            }
             headers::strip_hop_by_hop(response.headers_mut());
             // Each side speaks its own version.
             *response.version_mut() = Version::default();

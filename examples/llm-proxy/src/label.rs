@@ -1,13 +1,13 @@
 //! The headers that every response carries.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response,
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
     request,
 };
 use tower_layer::Layer;
 use tower_lifeline::{
-    exchange::{Exchange, ExchangeId},
+    exchange::Exchange,
     wrap::{Guard, Plan, Wrap},
 };
 
@@ -37,20 +37,25 @@ impl Plan for LabelLayer {
 
     fn plan(&self, exchange: &Exchange, request: &request::Parts) -> Label {
         exchange.insert(Asked::of(request));
-        Label(exchange.id())
+        Label(exchange.clone())
     }
 }
 
+/// The status that the client was given: a fact of the exchange, once there is a head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given(pub(crate) StatusCode);
+
 #[derive(Debug)]
-pub(crate) struct Label(ExchangeId);
+pub(crate) struct Label(Exchange);
 
 impl<B, E> Guard<B, E> for Label {
     type Body = B;
 
     fn wrap(self, mut response: Response<B>) -> Response<B> {
+        self.0.insert(Given(response.status()));
         let event_stream = is_event_stream(response.headers());
         let headers = response.headers_mut();
-        if let Ok(id) = HeaderValue::try_from(self.0.to_string()) {
+        if let Ok(id) = HeaderValue::try_from(self.0.id().to_string()) {
             headers.insert(EXCHANGE_ID, id);
         }
         if event_stream {

@@ -4,18 +4,20 @@ use std::{
     io::{self, IsTerminal, Write},
     net::SocketAddr,
     process::ExitCode,
-    time::Duration,
 };
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Runtime};
 use tower::{BoxError, ServiceBuilder, service_fn};
 use tower_lifeline::{
-    abort::{AbortKind, AbortLayer, AbortRegistry},
+    abort::{AbortLayer, AbortRegistry},
+    detach::DetachLayer,
+    early_head::EarlyHeadLayer,
     error::ErrorChain,
     final_frame::FinalFrameLayer,
     finalize::FinalizeLayer,
     keepalive::IdleKeepaliveLayer,
-    tee::TeeLayer,
+    tee::{TeeLayer, TeeRequestLayer},
+    timeouts::TimeoutsLayer,
 };
 
 use crate::{
@@ -24,9 +26,11 @@ use crate::{
     forward::Forward,
     label::LabelLayer,
     options::{Layers, Options},
+    signals::Signals,
 };
 
 mod admin;
+mod asks;
 mod books;
 mod choices;
 mod forward;
@@ -34,6 +38,7 @@ mod label;
 mod options;
 mod reply;
 mod serve;
+mod shutdown;
 mod signals;
 mod simulate;
 #[cfg(test)]
@@ -41,14 +46,16 @@ mod testing;
 mod units;
 mod upstream;
 
-/// How long clients may take to read what was left for them at shutdown.
-const GRACE: Duration = Duration::from_secs(5);
-
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
     let options = Options::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    match run(options).await {
+    let ended = Runtime::new().map_err(BoxError::from).and_then(|runtime| {
+        let ended = runtime.block_on(run(options));
+        // Without waiting for a look-up of a name that hangs.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", ErrorChain::of(&*error));
@@ -58,17 +65,17 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), BoxError> {
-    let listener = TcpListener::bind(options.listen).await?;
-    let admin_listener = TcpListener::bind(options.admin).await?;
+    let listener = bind("--listen", options.listen).await?;
+    let admin_listener = bind("--admin", options.admin).await?;
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let simulated = options.upstream.is_none();
-    let upstream = match options.upstream {
+    let upstream = match options.upstream.clone() {
         Some(upstream) => upstream,
         None => simulate::start().await?,
     };
     let forward = Forward::new(upstream)?;
     let (books, registry) = (Books::default(), AbortRegistry::new());
-    let shutdown = registry.root().clone();
+    let all = registry.root().clone();
 
     let finalize = FinalizeLayer::with({
         let books = books.clone();
@@ -79,38 +86,50 @@ async fn run(options: Options) -> Result<(), BoxError> {
     let proxy = ServiceBuilder::new()
         .layer(LabelLayer)
         .layer(
-            IdleKeepaliveLayer::new(choices::interval(options.keepalive))
+            IdleKeepaliveLayer::new(choices::never_if_off(options.keepalive))
                 .heartbeat(choices::heartbeat),
         )
         .layer(FinalFrameLayer::new(choices::final_frame))
-        .layer(AbortLayer::new(choices::handle(&registry)).answer(choices::answer(&books)))
+        .layer(
+            DetachLayer::new(choices::drain_limits(&options))
+                .when(move |_| move |_| options.drain.is_some()),
+        )
+        .layer(
+            EarlyHeadLayer::new(choices::never_if_off(options.early_head)).when(choices::streams),
+        )
+        .layer(AbortLayer::new(choices::handle(&registry)).answer(choices::aborted(&books)))
+        .layer(TimeoutsLayer::new(choices::limits(&options)).answer(choices::timed_out))
         .layer(finalize)
         .layer(TeeLayer::recording(choices::capture(options.capture, options.capture_total)))
+        .layer(TeeRequestLayer::recording(choices::beginning(options.early_head)))
         .service(service_fn({
             let forward = forward.clone();
             move |request| reply::or_refusal(forward.clone(), request)
         }));
 
-    let admin =
-        admin::router(Admin { books, registry, token: options.admin_token.map(Into::into) });
+    let admin = admin::router(Admin {
+        books,
+        registry,
+        token: options.admin_token.as_deref().map(Into::into),
+    });
     tokio::spawn(axum::serve(admin_listener, admin).into_future());
     // From before anyone is told that it runs.
-    let signal = signals::stop();
+    let mut signals = Signals::listen();
     announce(address, admin_address, simulated)?;
-
-    let stop = async move {
-        signal.await;
-        shutdown.abort(AbortKind::Shutdown);
-    };
-    match options.layers {
-        Layers::All => serve::serve(listener, proxy, stop, GRACE).await,
+    let connections = match options.layers {
+        Layers::All => serve::serve(listener, proxy, signals.next()).await,
         Layers::None => {
             let bare = service_fn(move |request| reply::or_refusal(forward.clone(), request));
-            serve::serve(listener, bare, stop, GRACE).await;
+            serve::serve(listener, bare, signals.next()).await
         }
-    }
-    endings.drained().await;
+    };
+    shutdown::shutdown(connections, options.grace, signals, &all, &endings).await;
     Ok(())
+}
+
+async fn bind(option: &str, address: SocketAddr) -> Result<TcpListener, BoxError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| format!("{option} {address}: {error}").into())
 }
 
 /// Says where it listens, and what to paste to see it at work.

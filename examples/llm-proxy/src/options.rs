@@ -45,6 +45,43 @@ pub(crate) struct Options {
     #[arg(long, value_name = "D", default_value = "15s", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) keepalive: Limit<Duration>,
 
+    /// End an exchange whose upstream sends no response head for so long, or `off`
+    #[arg(long, value_name = "D", default_value = "120s", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) head_timeout: Limit<Duration>,
+
+    /// End a response whose first byte does not follow its head for so long, or `off`
+    #[arg(long, value_name = "D", default_value = "120s", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) first_frame_timeout: Limit<Duration>,
+
+    /// End a stream that makes no progress for so long, or `off`; comments and pings are no progress
+    #[arg(long, value_name = "D", default_value = "120s", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) idle_timeout: Limit<Duration>,
+
+    /// End an exchange that has taken so long, whatever it does, or `off`
+    #[arg(long, value_name = "D", default_value = "off", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) total_timeout: Limit<Duration>,
+
+    /// End a response that its client has not read from for so long, or `off`
+    #[arg(long, value_name = "D", default_value = "60s", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) unread_timeout: Limit<Duration>,
+
+    /// When the upstream has sent no head for so long, begin an event stream to a client that asked for one
+    /// and keep it alive, or `off`
+    #[arg(long, value_name = "D", default_value = "off", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) early_head: Limit<Duration>,
+
+    /// After the client left go on reading the upstream for so long, to learn the usage, or `off`
+    #[arg(long, value_name = "D", default_value = "off", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) drain: Limit<Duration>,
+
+    /// And read so many bytes at most, or `off` for no limit
+    #[arg(long, value_name = "N", default_value = "1MiB", value_parser = size, allow_hyphen_values = true)]
+    pub(crate) drain_bytes: Limit<usize>,
+
+    /// And of so many streams at once; beyond that a stream is cut at once. `off` for no limit
+    #[arg(long, value_name = "N", default_value = "100", value_parser = count, allow_hyphen_values = true)]
+    pub(crate) drain_streams: Limit<usize>,
+
     /// Bytes of each response kept for accounting, or `off` for no limit
     #[arg(long, value_name = "N", default_value = "1MiB", value_parser = size, allow_hyphen_values = true)]
     pub(crate) capture: Limit<usize>,
@@ -52,6 +89,11 @@ pub(crate) struct Options {
     /// Bytes kept for all streams together, or `off` for no limit
     #[arg(long, value_name = "N", default_value = "256MiB", value_parser = size, allow_hyphen_values = true)]
     pub(crate) capture_total: Limit<usize>,
+
+    /// On SIGTERM or SIGINT let streams finish for so long, then abort them; `off` waits for all of them.
+    /// A second signal ends the wait
+    #[arg(long, value_name = "D", default_value = "5s", value_parser = grace, allow_hyphen_values = true)]
+    pub(crate) grace: Limit<Duration>,
 
     /// For benches: `none` forwards through bare hyper, without the layers
     #[arg(long, value_name = "WHICH", default_value = "all")]
@@ -91,6 +133,20 @@ fn interval(text: &str) -> Result<Limit<Duration>, String> {
             Duration::ZERO => Err("it must be more than nothing, or `off`".to_owned()),
             interval => Ok(Some(interval)),
         },
+    }
+}
+
+fn grace(text: &str) -> Result<Limit<Duration>, String> {
+    match text {
+        "off" => Ok(None),
+        _ => units::duration(text).map(Some),
+    }
+}
+
+fn count(text: &str) -> Result<Limit<usize>, String> {
+    match text {
+        "off" => Ok(None),
+        _ => text.parse().map(Some).map_err(|_| "write a number, or `off`".to_owned()),
     }
 }
 

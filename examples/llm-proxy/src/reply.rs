@@ -4,10 +4,11 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use serde_json::json;
-use tower::ServiceExt;
+use tower::{BoxError, ServiceExt};
 use tower_lifeline::{
     error::ErrorChain,
     exchange::{Cause, Exchange},
@@ -23,10 +24,14 @@ mod tests;
 pub(crate) struct Ours;
 
 /// The upstream's answer, or ours where it gives none.
-pub(crate) async fn or_refusal(
+pub(crate) async fn or_refusal<B>(
     forward: Forward,
-    request: Request<Incoming>,
-) -> Result<Response<Either<Incoming, Full<Bytes>>>, Infallible> {
+    request: Request<B>,
+) -> Result<Response<Either<Incoming, Full<Bytes>>>, Infallible>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     let exchange = Exchange::get(request.extensions());
     Ok(match forward.oneshot(request).await {
         Ok(response) => response.map(Either::Left),
@@ -63,7 +68,9 @@ pub(crate) fn refusal(status: StatusCode, message: &str, code: &str) -> Response
 /// What the client is told when the upstream gave no answer.
 pub(crate) fn no_answer(error: &ForwardError) -> Response<Bytes> {
     let status = match error {
-        ForwardError::Unreachable(_) | ForwardError::Failed(_) => StatusCode::BAD_GATEWAY,
+        ForwardError::Unreachable(_) | ForwardError::Failed(_) | ForwardError::Switched => {
+            StatusCode::BAD_GATEWAY
+        }
         ForwardError::Upload(_) | ForwardError::Target(_) => StatusCode::BAD_REQUEST,
         ForwardError::Tunnel => StatusCode::NOT_IMPLEMENTED,
     };

@@ -13,7 +13,7 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tower::{BoxError, Service};
 
@@ -30,13 +30,29 @@ const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// When no connection can be accepted (no file descriptors left) trying at once again would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `shutdown` resolves, then lets open exchanges finish for at most `grace`, then cuts them.
+/// The connections of a listener that is closed. To drop them is to cut them.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    tasks: JoinSet<()>,
+    graceful: GracefulShutdown,
+}
+
+impl Connections {
+    /// Lets each connection finish the exchanges that are under way and begin no others; resolves when all are closed.
+    pub(crate) async fn close(self) {
+        // Lives as long as this is polled.
+        let _tasks = self.tasks;
+        self.graceful.shutdown().await;
+    }
+}
+
+/// Serves until `stop` resolves; from then on nobody is let in.
 pub(crate) async fn serve<S, B>(
     listener: TcpListener,
     service: S,
-    shutdown: impl Future<Output = ()>,
-    grace: Duration,
-) where
+    stop: impl Future<Output = ()>,
+) -> Connections
+where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -46,27 +62,23 @@ pub(crate) async fn serve<S, B>(
 {
     let server = server();
     let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
+    let mut tasks = JoinSet::new();
+    let mut stop = pin!(stop);
     loop {
         let stream = tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => continue,
+            () = &mut stop => return Connections { tasks, graceful },
+            Some(_) = tasks.join_next() => continue,
             stream = accept(&listener) => stream,
         };
         let connection = server
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone()))
             .into_owned();
         let connection = graceful.watch(connection);
-        connections.spawn(async move {
+        tasks.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error, "a client's connection ended");
             }
         });
-    }
-    drop(listener);
-    if timeout(grace, graceful.shutdown()).await.is_err() {
-        connections.shutdown().await;
     }
 }
 

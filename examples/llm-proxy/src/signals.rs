@@ -1,13 +1,22 @@
 //! When to stop.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Listens for SIGINT and SIGTERM from this call on, and resolves at the first; a process that can not listen for them is
-/// stopped by them at once.
-pub(crate) fn stop() -> impl Future<Output = ()> {
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    async {
-        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+/// Waits for SIGINT and SIGTERM.
+#[derive(Debug)]
+pub(crate) struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    /// Listens from this call on. A process that can not listen for them is stopped by them at once.
+    pub(crate) fn listen() -> Self {
+        let interrupt = signal(SignalKind::interrupt());
+        let terminate = signal(SignalKind::terminate());
+        Self(interrupt.ok().zip(terminate.ok()))
+    }
+
+    /// The next one of either kind.
+    pub(crate) async fn next(&mut self) {
+        let Some((interrupt, terminate)) = &mut self.0 else {
             return std::future::pending().await;
         };
         tokio::select! {

@@ -1,6 +1,6 @@
 //! A simulated LLM upstream, so that the proxy works with nothing configured. A request's model name directs it.
 
-use std::{future::pending, io, net::Ipv4Addr, time::Duration};
+use std::{future::pending, io, net::Ipv4Addr};
 
 use axum::{
     Json, Router,
@@ -33,7 +33,7 @@ const LARGEST_REQUEST: usize = 64 * 1024 * 1024;
 pub(crate) async fn start() -> io::Result<Upstream> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let authority = listener.local_addr()?.to_string();
-    tokio::spawn(serve(listener, router(), pending(), Duration::ZERO));
+    tokio::spawn(serve(listener, router(), pending()));
     authority.parse().map(Upstream::plain).map_err(io::Error::other)
 }
 

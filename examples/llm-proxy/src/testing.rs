@@ -47,7 +47,7 @@ where
     B::Error: Into<BoxError>,
 {
     let (listener, address) = listener().await;
-    tokio::spawn(serve(listener, service, pending(), Duration::ZERO));
+    tokio::spawn(serve(listener, service, pending()));
     address
 }
 

@@ -56,7 +56,7 @@ fn an_abort_dooms_and_cuts_everything_attached_once_and_is_the_cause() {
     assert_eq!(reason(exchange.cause()), "stop");
     assert!(!exchange.abort("again"));
     assert_eq!((reason(first.cause()), reason(second.cause())), ("stop".into(), "stop".into()));
-    assert_eq!(exchange.settle(Cause::Completed).outcome(), Outcome::Aborted);
+    assert_eq!(exchange.settle(Cause::Completed, true).outcome(), Outcome::Aborted);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn with_nothing_attached_an_abort_does_nothing() {
 fn once_the_end_was_reported_an_abort_comes_too_late() {
     let exchange = Exchange::new();
     let (attached, spy) = attached(&exchange);
-    exchange.settle(Cause::Completed);
+    exchange.settle(Cause::Completed, true);
     assert!(!exchange.abort("too late"));
     assert_eq!(spy.seen(), (0, 0));
     assert!(attached.cause().is_none());

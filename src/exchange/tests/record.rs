@@ -52,7 +52,7 @@ fn the_first_cause_is_kept_and_only_its_recorder_is_told_so() {
     assert!(!exchange.record(Cause::Completed));
     assert!(!exchange.clone().record(Cause::Truncated));
     assert_eq!(exchange.cause().unwrap().reason(), Some("idle"));
-    assert_eq!(exchange.settle(Cause::Completed).outcome(), Outcome::TimedOut);
+    assert_eq!(exchange.settle(Cause::Completed, true).outcome(), Outcome::TimedOut);
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn of_many_that_record_at_once_one_is_the_first() {
 #[test]
 fn an_exchange_that_nobody_recorded_a_cause_for_ends_as_it_was_observed() {
     let exchange = Exchange::new();
-    assert_eq!(exchange.settle(Cause::Truncated).outcome(), Outcome::Truncated);
-    assert_eq!(exchange.settle(Cause::Completed).outcome(), Outcome::Truncated);
+    assert_eq!(exchange.settle(Cause::Truncated, true).outcome(), Outcome::Truncated);
+    assert_eq!(exchange.settle(Cause::Completed, true).outcome(), Outcome::Truncated);
     assert!(!exchange.record(Cause::Completed));
 }
 

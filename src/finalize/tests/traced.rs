@@ -12,6 +12,7 @@ use tracing::{
 
 use super::*;
 use crate::exchange::{Cause, Exchange};
+use crate::finalize::Traced;
 use crate::timeouts::{Limit, tests::hit};
 
 /// Keeps the events of one thread.
@@ -131,6 +132,36 @@ async fn what_is_not_known_is_left_out() {
         "path /",
     ];
     assert_eq!(fields, expect);
+}
+
+#[tokio::test]
+async fn the_headers_that_were_asked_for_are_one_field_in_the_order_of_the_asking() {
+    let capture = Capture::default();
+    let _guard = tracing::subscriber::set_default(capture.clone());
+    let names = ["x-request-id", "cf-ray", "via"].map(http::HeaderName::from_static);
+    let layer = FinalizeLayer::with(move |request| Traced::new(request).headers(names.clone()));
+    let unlike = |head: &str| {
+        let (_, fields) = capture.only();
+        assert!(!fields.iter().any(|field| field.starts_with("headers ")), "{head}: {fields:?}");
+    };
+    let response = Response::builder()
+        .header("via", "a")
+        .header("cf-ray", "8f1-FRA")
+        .header("set-cookie", "secret=1")
+        .header("via", http::HeaderValue::from_bytes(b"b\xff").unwrap());
+    let mut body = through(&layer, get(), response.body(Script::new()).unwrap()).await;
+    assert!(body.frame().await.is_none());
+    let (_, fields) = capture.only();
+    let expect = "headers cf-ray=8f1-FRA; via=a; via=b\u{fffd}".to_owned();
+    assert!(fields.contains(&expect), "{fields:?}");
+
+    let mut body = through(&layer, get(), Response::new(Script::new())).await;
+    assert!(body.frame().await.is_none());
+    unlike("it has none of them");
+    let response = Response::builder().header("via", "a").body(Script::new()).unwrap();
+    let mut body = through(&FinalizeLayer::traced(), get(), response).await;
+    assert!(body.frame().await.is_none());
+    unlike("none was asked for");
 }
 
 #[tokio::test]

@@ -1,4 +1,7 @@
-use axum::body::{Body, to_bytes};
+use axum::{
+    body::{Body, to_bytes},
+    response::Response,
+};
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use testkit::{Script, drain};
@@ -6,12 +9,12 @@ use tower::ServiceExt;
 use tower_lifeline::{
     abort::{AbortBody, Aborted},
     exchange::Exchange,
-    finalize::Finalizer,
 };
 
 use super::{AbortRegistry, Admin, Books, router};
 use crate::{
     books::{Account, Asked},
+    label::Given,
     testing::soon,
 };
 
@@ -27,15 +30,23 @@ async fn ask_with(
     target: &str,
     headers: &[(&str, &str)],
 ) -> (StatusCode, Value) {
+    let response = answer_to(admin, method, target, headers).await;
+    let status = response.status();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+async fn answer_to(
+    admin: &Admin,
+    method: Method,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Response {
     let mut request = Request::builder().method(method).uri(target);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response =
-        router(admin.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-    let status = response.status();
-    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    router(admin.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
 }
 
 async fn get(admin: &Admin, target: &str) -> Value {
@@ -60,10 +71,10 @@ async fn reason(body: AbortBody<Script>) -> String {
 }
 
 /// An exchange under way, as the books know it.
-fn open(admin: &Admin) -> (String, Account) {
+fn open(admin: &Admin) -> (Exchange, Account) {
     let mut request = Request::new(());
-    let id = Exchange::of(&mut request).id().to_string();
-    (id, admin.books.open(&request.into_parts().0))
+    let exchange = Exchange::of(&mut request);
+    (exchange, admin.books.open(&request.into_parts().0))
 }
 
 /// An exchange that ended, as the books know it.
@@ -116,7 +127,8 @@ async fn an_exchange_that_has_ended_is_finished() {
 #[tokio::test]
 async fn an_exchange_whose_ending_is_still_being_written_is_finished() {
     let admin = admin(None);
-    let (id, _account) = open(&admin);
+    let (exchange, _account) = open(&admin);
+    let id = exchange.id();
     let (status, answer) = delete(&admin, &format!("/streams/{id}")).await;
     assert_eq!((status, answer), (StatusCode::CONFLICT, json!({"result": "finished"})));
 }
@@ -154,12 +166,15 @@ async fn aborting_all_counts_those_it_ended() {
 async fn the_streams_are_those_that_are_under_way() {
     let admin = admin(None);
     assert_eq!(get(&admin, "/streams").await, json!([]));
-    let (id, mut account) = open(&admin);
-    account.on_response(&http::Response::builder().status(206).body(()).unwrap().into_parts().0);
+    let (exchange, _account) = open(&admin);
+    exchange.insert(Given(StatusCode::PARTIAL_CONTENT));
     ended(&admin);
     let streams = get(&admin, "/streams").await;
     assert_eq!(streams.as_array().unwrap().len(), 1);
-    assert_eq!((&streams[0]["id"], &streams[0]["status"]), (&json!(id), &json!(206)));
+    assert_eq!(
+        (&streams[0]["id"], &streams[0]["status"]),
+        (&json!(exchange.id().to_string()), &json!(206))
+    );
 }
 
 #[tokio::test]
@@ -180,15 +195,32 @@ async fn endings_are_a_hundred_unless_asked_and_ten_thousand_at_most() {
         assert_eq!(rows.len(), most, "{query}");
         assert!(rows.iter().map(|row| &row["id"]).eq(&ids[..most]), "not the newest: {query}");
     }
-    let (status, _) = ask_with(&admin, Method::GET, "/endings?limit=some", &[]).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn what_can_not_be_read_is_refused_in_the_shape_of_all_errors() {
+    let admin = admin(None);
+    for (method, target) in [
+        (Method::GET, "/endings?limit=some"),
+        (Method::GET, "/endings?limit=-1"),
+        (Method::DELETE, "/streams?reason=a&reason=b"),
+        (Method::DELETE, "/streams/a?reason=a&reason=b"),
+        (Method::DELETE, "/streams/%ff"),
+    ] {
+        let (status, answer) = ask_with(&admin, method, target, &[]).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{target}");
+        let error = &answer["error"];
+        assert_eq!((&answer["type"], &error["type"]), (&json!("error"), &json!("refused")));
+        assert_eq!(error["code"], "bad_request");
+        assert!(error["message"].as_str().unwrap().len() > 10, "{target}: {answer}");
+    }
 }
 
 #[tokio::test]
 async fn with_a_token_every_request_needs_it() {
     let admin = admin(Some("s3cret"));
     let _live = live(&admin, "a");
-    let good = ("authorization", "Bearer s3cret");
+    let good = ("authorization", "bEARER s3cret");
     for (method, target) in [
         (Method::GET, "/streams"),
         (Method::GET, "/endings"),
@@ -204,11 +236,15 @@ async fn with_a_token_every_request_needs_it() {
             Some("Bearer "),
             Some("s3cret"),
             Some("Basic s3cret"),
+            Some("Bearers3cret"),
+            Some("Bearer  s3cret"),
         ] {
             let headers: Vec<_> = wrong.map(|value| ("authorization", value)).into_iter().collect();
             let (status, answer) = ask_with(&admin, method.clone(), target, &headers).await;
             assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {target} {wrong:?}");
             assert_eq!(answer["error"]["code"], "unauthorized");
+            let response = answer_to(&admin, method.clone(), target, &headers).await;
+            assert_eq!(response.headers()["www-authenticate"], "Bearer");
         }
     }
     assert_eq!(ask_with(&admin, Method::GET, "/streams", &[good]).await.0, StatusCode::OK);

@@ -1,4 +1,4 @@
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
@@ -31,7 +31,7 @@ where
 {
     ServiceBuilder::new()
         .layer(LabelLayer)
-        .layer(AbortLayer::new(handle).answer(choices::answer(&books)))
+        .layer(AbortLayer::new(handle).answer(choices::aborted(&books)))
         .layer(FinalizeLayer::with(move |request| books.open(request)))
         .layer(TeeLayer::recording(choices::capture(Some(8), None)))
         .service(service_fn(move |request| {
@@ -56,7 +56,7 @@ fn streams(books: &Books) -> Vec<Value> {
 async fn ending_of(answer: Response<Script>) -> Value {
     let books = Books::default();
     let answer = std::sync::Mutex::new(Some(answer));
-    let answer = std::sync::Arc::new(answer);
+    let answer = Arc::new(answer);
     let service = proxy(
         books.clone(),
         |_| AbortHandle::new(),
@@ -248,10 +248,10 @@ async fn the_last_ten_thousand_endings_are_kept_the_newest_first() {
     let books = Books::default();
     let service =
         proxy(books.clone(), |_| AbortHandle::new(), |_| async { Response::new(Script::new()) });
-    let mut ids = Vec::new();
+    let mut ids: Vec<Arc<str>> = Vec::new();
     for _ in 0..=ENDINGS {
         let response = service.clone().oneshot(get("/")).await.unwrap();
-        ids.push(response.headers()["x-exchange-id"].to_str().unwrap().to_owned());
+        ids.push(response.headers()["x-exchange-id"].to_str().unwrap().into());
     }
     let kept = books.endings(usize::MAX);
     assert!(kept.iter().map(|row| &row.id).eq(ids[1..].iter().rev()));

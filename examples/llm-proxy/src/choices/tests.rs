@@ -13,7 +13,7 @@ use tower_lifeline::{
     tee::Recording,
 };
 
-use super::{capture, final_frame, handle, heartbeat, interval};
+use super::{capture, final_frame, handle, heartbeat, never_if_off};
 use crate::testing::soon;
 
 fn chosen(path: &str, content_type: &str) -> Heartbeat {
@@ -51,7 +51,8 @@ async fn off_means_no_heartbeat_however_long_the_silence() {
     let silence = Duration::from_secs(10 * 365 * 24 * 60 * 60);
     for (keepalive, then) in [(None, "data: 2\n\n"), (Some(silence / 2), ": keep-alive\n")] {
         let script = Script::new().data("data: 1\n\n").sleep(silence).data("data: 2\n\n");
-        let mut body = IdleKeepaliveBody::new(script, interval(keepalive), Heartbeat::comment());
+        let mut body =
+            IdleKeepaliveBody::new(script, never_if_off(keepalive), Heartbeat::comment());
         for expected in ["data: 1\n\n", then] {
             let frame = body.frame().await.unwrap().unwrap();
             assert_eq!(frame.into_data().unwrap(), expected, "{keepalive:?}");

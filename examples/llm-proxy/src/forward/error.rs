@@ -15,6 +15,8 @@ pub(crate) enum ForwardError {
     Upload(legacy::Error),
     /// A connection was there, and it failed before a response head came.
     Failed(legacy::Error),
+    /// It changed the protocol, which nobody had asked for.
+    Switched,
     /// The request's target can not be expressed under the upstream's base URL.
     Target(http::Error),
     /// CONNECT: a reverse proxy opens no tunnels.
@@ -50,6 +52,7 @@ impl fmt::Display for ForwardError {
             Self::Upload(_) => "the request did not come to its end",
             Self::Unreachable(_) => "the upstream can not be reached",
             Self::Failed(_) => "the upstream failed before it answered",
+            Self::Switched => "the upstream switched protocols unasked",
             Self::Target(_) => "the upstream has no such address",
             Self::Tunnel => "CONNECT is not supported",
         })
@@ -61,7 +64,7 @@ impl Error for ForwardError {
         match self {
             Self::Upload(error) | Self::Unreachable(error) | Self::Failed(error) => Some(error),
             Self::Target(error) => Some(error),
-            Self::Tunnel => None,
+            Self::Switched | Self::Tunnel => None,
         }
     }
 }

@@ -22,8 +22,18 @@ fn nothing_given_means_the_documented_defaults() {
     assert_eq!(options.admin_token, None);
     assert_eq!(options.upstream, None);
     assert_eq!(options.keepalive, Some(Duration::from_secs(15)));
+    for limit in [options.head_timeout, options.first_frame_timeout, options.idle_timeout] {
+        assert_eq!(limit, Some(Duration::from_secs(120)));
+    }
+    assert_eq!(options.total_timeout, None);
+    assert_eq!(options.unread_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(options.early_head, None);
+    assert_eq!(options.drain, None);
+    assert_eq!(options.drain_bytes, Some(1024 * 1024));
+    assert_eq!(options.drain_streams, Some(100));
     assert_eq!(options.capture, Some(1024 * 1024));
     assert_eq!(options.capture_total, Some(256 * 1024 * 1024));
+    assert_eq!(options.grace, Some(Duration::from_secs(5)));
     assert_eq!(options.layers, Layers::All);
 }
 
@@ -35,6 +45,16 @@ fn every_option_can_be_given() {
         "--admin-token=secret",
         "--upstream=h2c://127.0.0.1:11434/base/",
         "--keepalive=500ms",
+        "--head-timeout=1ms",
+        "--first-frame-timeout=2ms",
+        "--idle-timeout=3ms",
+        "--total-timeout=4ms",
+        "--unread-timeout=5ms",
+        "--early-head=6ms",
+        "--drain=7ms",
+        "--drain-bytes=8B",
+        "--drain-streams=9",
+        "--grace=0ms",
         "--capture=64KiB",
         "--capture-total=2GiB",
         "--layers=none",
@@ -45,17 +65,60 @@ fn every_option_can_be_given() {
     assert_eq!(options.admin_token.as_deref(), Some("secret"));
     assert_eq!(options.upstream.unwrap().to_string(), "h2c://127.0.0.1:11434/base");
     assert_eq!(options.keepalive, Some(Duration::from_millis(500)));
+    let limits = [
+        options.head_timeout,
+        options.first_frame_timeout,
+        options.idle_timeout,
+        options.total_timeout,
+        options.unread_timeout,
+        options.early_head,
+        options.drain,
+    ];
+    assert_eq!(limits, [1, 2, 3, 4, 5, 6, 7].map(|ms| Some(Duration::from_millis(ms))));
+    assert_eq!((options.drain_bytes, options.drain_streams), (Some(8), Some(9)));
+    assert_eq!(options.grace, Some(Duration::ZERO));
     assert_eq!(options.capture, Some(65536));
     assert_eq!(options.capture_total, Some(2 * 1024 * 1024 * 1024));
     assert_eq!(options.layers, Layers::None);
 }
 
+const DURATIONS: [&str; 8] = [
+    "--keepalive",
+    "--head-timeout",
+    "--first-frame-timeout",
+    "--idle-timeout",
+    "--total-timeout",
+    "--unread-timeout",
+    "--early-head",
+    "--drain",
+];
+
 #[test]
 fn off_switches_a_limit_off() {
-    let options = read(&["--keepalive=off", "--capture=off", "--capture-total=off"]).unwrap();
+    let others = ["--drain-bytes", "--drain-streams", "--capture", "--capture-total", "--grace"];
+    let off: Vec<String> =
+        DURATIONS.iter().chain(&others).map(|option| format!("{option}=off")).collect();
+    let options = read(&off.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
     assert_eq!(options.keepalive, None);
-    assert_eq!(options.capture, None);
-    assert_eq!(options.capture_total, None);
+    for limit in [options.head_timeout, options.first_frame_timeout, options.idle_timeout] {
+        assert_eq!(limit, None);
+    }
+    assert_eq!((options.total_timeout, options.unread_timeout), (None, None));
+    assert_eq!((options.early_head, options.drain), (None, None));
+    assert_eq!((options.drain_bytes, options.drain_streams), (None, None));
+    assert_eq!((options.capture, options.capture_total), (None, None));
+    assert_eq!(options.grace, None);
+}
+
+#[test]
+fn a_limit_of_no_time_is_refused_with_a_message_that_names_the_option() {
+    for option in DURATIONS {
+        for value in ["0s", "0ms", "-1s", "15", "soon", ""] {
+            let (message, code) = refusal(&[option, value]);
+            assert!(message.contains(&format!("{option} <D>")), "{option} {value}: {message}");
+            assert_eq!(code, 2, "{option} {value}");
+        }
+    }
 }
 
 #[test]
@@ -75,6 +138,11 @@ fn a_bad_value_is_refused_with_a_message_that_names_the_option() {
         ("--capture", "-1B"),
         ("--keepalive", "-1s"),
         ("--capture-total", "much"),
+        ("--drain-bytes", "1MB"),
+        ("--drain-streams", "1.5"),
+        ("--drain-streams", "-1"),
+        ("--grace", "5"),
+        ("--grace", "-1s"),
         ("--layers", "some"),
     ] {
         let (message, code) = refusal(&[option, value]);
@@ -125,7 +193,10 @@ fn help_explains_every_option_with_its_default() {
     ] {
         assert!(options.contains(&format!("[default: {default}")), "{default}");
     }
-    assert_eq!(options.matches("[default:").count(), 8);
+    let count = |default: &str| options.matches(&format!("[default: {default}]")).count();
+    assert_eq!([count("120s"), count("60s"), count("5s")], [3, 1, 1]);
+    assert_eq!([count("off"), count("1MiB"), count("100")], [3, 2, 1]);
+    assert_eq!(options.matches("[default:").count(), 18);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use testkit::{H1, H2, H2Body, H2Next, How, Reason, dechunk};
+use testkit::{H1, H2, H2Body, H2Next, Head, How, Reason, dechunk};
 use tokio::time::{Instant, sleep};
 
 use crate::common::{LIMIT, Proxy};
@@ -53,6 +53,24 @@ impl Client {
             Wire::H2 => {
                 let mut client = H2::connect(proxy.addr).await.unwrap();
                 let (head, body) = client.request("GET", path, &[]).await.unwrap();
+                let id = head.headers["x-exchange-id"].to_str().unwrap().to_owned();
+                Self { status: head.status.as_u16(), id, side: Side::H2(client, body) }
+            }
+        }
+    }
+
+    /// As [`get`](Self::get), and accepts an event stream.
+    pub(crate) async fn get_stream(wire: Wire, proxy: &Proxy) -> Self {
+        let accept = ("accept", "text/event-stream");
+        match wire {
+            Wire::H1 => {
+                let mut client = H1::connect(proxy.addr).await.unwrap();
+                client.get_with("/", &[accept]).await.unwrap();
+                Self::answered(client).await
+            }
+            Wire::H2 => {
+                let mut client = H2::connect(proxy.addr).await.unwrap();
+                let (head, body) = client.request("GET", "/", &[accept]).await.unwrap();
                 let id = head.headers["x-exchange-id"].to_str().unwrap().to_owned();
                 Self { status: head.status.as_u16(), id, side: Side::H2(client, body) }
             }
@@ -131,6 +149,27 @@ impl Client {
                 drop(client);
             }
         }
+    }
+}
+
+/// The object of an error event, which is all there is.
+pub(crate) fn error_of(last: &str) -> Value {
+    let data = last.strip_prefix("event: error\ndata: ").and_then(|rest| rest.strip_suffix("\n\n"));
+    serde_json::from_str(data.unwrap_or_else(|| panic!("{last}"))).unwrap()
+}
+
+/// Reads a whole answer of ours, which has a length.
+pub(crate) async fn whole(client: &mut H1) -> (Head, Value) {
+    let head = client.read_head(LIMIT).await.unwrap();
+    let length = head.header("content-length").unwrap().parse().unwrap();
+    let body = client.read_until(|bytes| bytes.len() >= length, LIMIT).await.unwrap();
+    (head, serde_json::from_slice(&body).unwrap())
+}
+
+/// Checks what an ending, or a live stream, says.
+pub(crate) fn says<const N: usize>(told: &Value, fields: [(&str, Value); N]) {
+    for (field, expected) in fields {
+        assert_eq!(told[field], expected, "{field} of {told:#}");
     }
 }
 

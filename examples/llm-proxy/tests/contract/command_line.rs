@@ -90,6 +90,16 @@ fn help_explains_every_option_with_its_default() {
         ("--admin-token <T>", "none"),
         ("--upstream <URL>", "a simulated LLM inside this process"),
         ("--keepalive <D>", "15s"),
+        ("--head-timeout <D>", "120s"),
+        ("--first-frame-timeout <D>", "120s"),
+        ("--idle-timeout <D>", "120s"),
+        ("--total-timeout <D>", "off"),
+        ("--unread-timeout <D>", "60s"),
+        ("--early-head <D>", "off"),
+        ("--drain <D>", "off"),
+        ("--drain-bytes <N>", "1MiB"),
+        ("--drain-streams <N>", "100"),
+        ("--grace <D>", "5s"),
         ("--capture <N>", "1MiB"),
         ("--capture-total <N>", "256MiB"),
         ("--layers <WHICH>", "all"),
@@ -116,6 +126,16 @@ fn a_bad_value_is_refused_with_code_2_by_the_name_of_its_option() {
         ("--upstream", "ftp://127.0.0.1"),
         ("--upstream", "http://"),
         ("--keepalive", "15"),
+        ("--head-timeout", "0s"),
+        ("--first-frame-timeout", "0s"),
+        ("--idle-timeout", "0ms"),
+        ("--total-timeout", "1"),
+        ("--unread-timeout", "0s"),
+        ("--early-head", "0s"),
+        ("--drain", "0s"),
+        ("--drain-bytes", "1MB"),
+        ("--drain-streams", "many"),
+        ("--grace", "5"),
         ("--keepalive", "0s"),
         ("--keepalive", "-1s"),
         ("--keepalive", "soon"),
@@ -151,6 +171,19 @@ async fn an_admin_listener_for_others_than_this_machine_needs_a_token() {
     assert_eq!(proxy.ask_admin("GET", "/streams", "").await.1, 401);
     let token = "authorization: Bearer s3cret\r\n";
     assert_eq!(proxy.ask_admin("GET", "/streams", token).await.1, 200);
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_told_by_the_name_of_its_option() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (option, other) in [("--listen", "--admin"), ("--admin", "--listen")] {
+        let output = run(&[&format!("{option}={taken}"), &format!("{other}=127.0.0.1:0")]);
+        assert_eq!(output.status.code(), Some(1), "{option}");
+        let message = text(&output.stderr);
+        assert!(message.contains(&format!("{option} {taken}: ")), "{message}");
+        assert!(!message.contains(other), "{message}");
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! What the client sees when a stream ends badly.
 
 use serde_json::{Value, json};
-use testkit::{Gate, H1, Head, Play, Upstream};
+use testkit::{Gate, H1, Play, Upstream};
 use tokio::net::TcpListener;
 
 use crate::{
-    client::{Client, End, Side, WIRES, Wire, error_event},
+    client::{Client, End, Side, WIRES, Wire, error_event, error_of, whole},
     common::{LIMIT, Proxy},
 };
 
@@ -20,12 +20,6 @@ async fn begun(wire: Wire, play: Play, begun: &str) -> (Upstream, Proxy, Client)
 
 fn head(headers: &str) -> Play {
     Play::new().send(format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n"))
-}
-
-/// The object of an error event, which is all there is.
-fn error_of(last: &str) -> Value {
-    let data = last.strip_prefix("event: error\ndata: ").and_then(|rest| rest.strip_suffix("\n\n"));
-    serde_json::from_str(data.unwrap_or_else(|| panic!("{last}"))).unwrap()
 }
 
 #[tokio::test]
@@ -145,14 +139,6 @@ async fn an_event_stream_of_a_known_length_is_cut() {
     }
 }
 
-/// Reads a whole answer of ours.
-async fn answer(mut client: H1) -> (Head, Value) {
-    let head = client.read_head(LIMIT).await.unwrap();
-    let length = head.header("content-length").unwrap().parse().unwrap();
-    let body = client.read_until(|bytes| bytes.len() >= length, LIMIT).await.unwrap();
-    (head, serde_json::from_slice(&body).unwrap())
-}
-
 #[tokio::test]
 async fn an_abort_before_the_head_is_a_503() {
     let upstream = Upstream::start([Play::new().stall()]).await;
@@ -162,7 +148,7 @@ async fn an_abort_before_the_head_is_a_503() {
     let id = proxy.stream(|_| true).await["id"].as_str().unwrap().to_owned();
     upstream.request(0, LIMIT).await;
     assert_eq!(proxy.abort(&id, "?reason=too%20slow").await, (200, "aborted".into()));
-    let (head, body) = answer(client).await;
+    let (head, body) = whole(&mut client).await;
     assert_eq!((head.status(), head.header("x-exchange-id")), (Some(503), Some(&*id)));
     assert_eq!(head.header("content-type"), Some("application/json"));
     let error = json!({"type": "aborted", "message": "too slow", "code": "too slow"});
@@ -175,7 +161,10 @@ async fn an_upstream_that_gives_no_answer_is_a_502() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let refusing = listener.local_addr().unwrap();
     drop(listener);
-    let plays = [Play::new(), Play::new().reset(), Play::new().send("what?\r\n\r\n").stall()];
+    let switched = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    let switched = Play::new().send(switched).stall();
+    let plays =
+        [Play::new(), Play::new().reset(), Play::new().send("what?\r\n\r\n").stall(), switched];
     let mut upstreams = Vec::new();
     for play in plays {
         upstreams.push(Upstream::start([play]).await);
@@ -185,7 +174,7 @@ async fn an_upstream_that_gives_no_answer_is_a_502() {
         let proxy = Proxy::before(addr, &[]).await;
         let mut client = H1::connect(proxy.addr).await.unwrap();
         client.get("/").await.unwrap();
-        let (head, body) = answer(client).await;
+        let (head, body) = whole(&mut client).await;
         assert_eq!(head.status(), Some(502));
         assert_eq!(head.header("content-type"), Some("application/json"));
         let message = body["error"]["message"].as_str().unwrap();

@@ -15,12 +15,12 @@ const RELEASED: Duration = Duration::from_millis(50);
 const READABLE: Duration = Duration::from_millis(250);
 
 /// A client that has asked and does not read.
-enum Asleep {
+pub(crate) enum Asleep {
     H1(H1),
     H2(H2, testkit::H2Body),
 }
 
-async fn asleep(wire: Wire, proxy: &Proxy) -> Asleep {
+pub(crate) async fn asleep(wire: Wire, proxy: &Proxy) -> Asleep {
     match wire {
         Wire::H1 => {
             let mut client = H1::connect_with_small_buffers(proxy.addr).await.unwrap();
@@ -36,7 +36,7 @@ async fn asleep(wire: Wire, proxy: &Proxy) -> Asleep {
 }
 
 /// All that was kept for a client while it did not read.
-async fn wake_up(client: Asleep) -> Vec<u8> {
+pub(crate) async fn wake_up(client: Asleep) -> Vec<u8> {
     match client {
         Asleep::H1(mut client) => {
             client.read_head(LIMIT).await.unwrap();
@@ -53,7 +53,7 @@ async fn wake_up(client: Asleep) -> Vec<u8> {
     }
 }
 
-fn event() -> String {
+pub(crate) fn event() -> String {
     format!("data: {}\n\n", "x".repeat(992))
 }
 

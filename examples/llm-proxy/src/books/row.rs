@@ -1,0 +1,187 @@
+//! What is told of one exchange: while it lives, and when it has ended.
+
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+use serde::Serialize;
+use tower_lifeline::{
+    Media,
+    abort::AbortReason,
+    exchange::{DrainEnd, Drained, Exchange, Outcome},
+    finalize::Ending,
+    tee::Recording,
+};
+
+use super::{Asked, capped};
+use crate::{label::Given, reply::Ours};
+
+/// A live exchange, for `GET /streams`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Stream {
+    id: Arc<str>,
+    method: String,
+    path: String,
+    status: Option<u16>,
+    age_ms: u64,
+    idle_ms: u64,
+    bytes: u64,
+    frames: u64,
+    draining: bool,
+}
+
+impl Stream {
+    pub(super) fn of(id: Arc<str>, exchange: &Exchange, asked: Asked) -> Self {
+        let progress = exchange.progress();
+        let age = progress.elapsed();
+        Self {
+            id,
+            method: asked.method.to_string(),
+            path: asked.path,
+            status: exchange.fact().map(|Given(status)| status.as_u16()),
+            age_ms: millis(age),
+            idle_ms: millis(progress.since_last_frame().unwrap_or(age)),
+            bytes: progress.bytes(),
+            frames: progress.frames(),
+            draining: progress.is_draining(),
+        }
+    }
+}
+
+/// An ended exchange, for `GET /endings`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(super) id: Arc<str>,
+    method: String,
+    path: String,
+    status: Option<u16>,
+    outcome: &'static str,
+    reason: Option<String>,
+    bytes: u64,
+    frames: u64,
+    head_ms: Option<u64>,
+    first_frame_ms: Option<u64>,
+    elapsed_ms: u64,
+    /// `None` for event streams and NDJSON, whose dialects are not read yet.
+    terminator: Option<&'static str>,
+    drained: Option<Rest>,
+    usage: Option<()>,
+    capture_truncated: bool,
+}
+
+/// What was read after the client left.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Rest {
+    bytes: u64,
+    #[serde(serialize_with = "by_name")]
+    end: DrainEnd,
+}
+
+impl Row {
+    fn new(id: Arc<str>, asked: &Asked, outcome: Outcome) -> Self {
+        Self {
+            id,
+            method: asked.method.to_string(),
+            path: asked.path.clone(),
+            status: None,
+            outcome: outcome.as_str(),
+            reason: None,
+            bytes: 0,
+            frames: 0,
+            head_ms: None,
+            first_frame_ms: None,
+            elapsed_ms: 0,
+            terminator: Some("none"),
+            drained: None,
+            usage: None,
+            capture_truncated: false,
+        }
+    }
+
+    /// The row of an exchange that was aborted before it began.
+    pub(super) fn turned_away(exchange: &Exchange, asked: &Asked, reason: &AbortReason) -> Self {
+        Self {
+            status: Some(StatusCode::SERVICE_UNAVAILABLE.as_u16()),
+            reason: Some(capped(reason.text())),
+            elapsed_ms: millis(exchange.progress().elapsed()),
+            ..Self::new(exchange.id().to_string().into(), asked, Outcome::Aborted)
+        }
+    }
+
+    /// As `Traced` logs all others.
+    pub(super) fn log(&self) {
+        tracing::info!(
+            target: "tower_lifeline::finalize",
+            exchange = &*self.id,
+            method = self.method,
+            path = self.path,
+            outcome = self.outcome,
+            reason = self.reason,
+            status = self.status,
+            bytes = self.bytes,
+            frames = self.frames,
+            elapsed_ms = self.elapsed_ms,
+            "exchange ended"
+        );
+    }
+
+    /// The row of an ending that is [as its client saw it](as_given).
+    pub(super) fn of(id: Arc<str>, asked: &Asked, ending: &Ending) -> Self {
+        let capture = ending.exchange.fact::<Recording>().filter(|_| !is_ours(ending));
+        Self {
+            status: ending.status.map(|status| status.as_u16()),
+            reason: ending.reason().map(capped),
+            bytes: ending.bytes,
+            frames: ending.frames,
+            head_ms: ending.time_to_head.map(millis),
+            first_frame_ms: ending.time_to_first_frame.map(millis),
+            elapsed_ms: millis(ending.elapsed),
+            terminator: capture.as_ref().map_or(Some("none"), terminator),
+            drained: ending.drained.map(|Drained { bytes, end, .. }| Rest { bytes, end }),
+            capture_truncated: capture.is_some_and(|capture| capture.is_truncated()),
+            ..Self::new(id, asked, ending.outcome)
+        }
+    }
+}
+
+/// The ending with the status that the client was given, and nothing of an answer of ours counted as the upstream's.
+pub(super) fn as_given(mut ending: Ending) -> Ending {
+    ending.status = status(&ending);
+    if is_ours(&ending) {
+        (ending.bytes, ending.frames) = (0, 0);
+        (ending.time_to_head, ending.time_to_first_frame) = (None, None);
+        ending.since_last_frame = None;
+    }
+    ending
+}
+
+fn status(ending: &Ending) -> Option<StatusCode> {
+    let given = ending.exchange.fact().map(|Given(status)| status);
+    match ending.outcome {
+        // Who left in the middle of the request does not get the answer to that.
+        Outcome::Disconnected => given.filter(|_| !is_ours(ending)),
+        // It ended before the head: the answer is made outside of where endings are observed, and comes now.
+        Outcome::Aborted => given.or(Some(StatusCode::SERVICE_UNAVAILABLE)),
+        Outcome::TimedOut => given.or(Some(StatusCode::GATEWAY_TIMEOUT)),
+        // Without a body it may end before its head has come out.
+        _ => given.or(ending.status),
+    }
+}
+
+fn is_ours(ending: &Ending) -> bool {
+    ending.exchange.fact::<Ours>().is_some()
+}
+
+/// The terminator of a body: only streams of a known dialect can have one.
+fn terminator(capture: &Recording) -> Option<&'static str> {
+    let (_, _, headers) = capture.head()?;
+    (!matches!(Media::of(&headers), Media::EventStream | Media::Ndjson)).then_some("none")
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn by_name<S: serde::Serializer>(end: &DrainEnd, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(end.as_str())
+}

@@ -1,0 +1,50 @@
+//! Reads from a request head whether it asks for an event stream.
+
+use http::{HeaderMap, header};
+
+/// Tells whether `Accept` names `text/event-stream`, with a weight above 0.
+///
+/// Clients that take anything (`*/*`, `text/*`, no `Accept` at all) did not ask for a stream.
+///
+/// ```
+/// use http::Request;
+/// use tower_lifeline::early_head::accepts_event_stream;
+///
+/// let asks = |accept| {
+///     accepts_event_stream(Request::get("/").header("accept", accept).body(()).unwrap().headers())
+/// };
+/// assert!(asks("application/json, text/event-stream"));
+/// assert!(!asks("application/json, text/event-stream;q=0, */*"));
+/// ```
+pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter();
+    values.flat_map(|value| split(value.as_bytes(), b',')).any(|range| {
+        let mut parts = split(range, b';').map(<[u8]>::trim_ascii);
+        let essence = parts.next().unwrap_or_default();
+        essence.eq_ignore_ascii_case(b"text/event-stream") && !parts.any(is_zero_weight)
+    })
+}
+
+/// Splits a field value where the separator stands outside of quotes.
+fn split(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    value.split(move |byte| {
+        let literal = std::mem::take(&mut escaped);
+        match byte {
+            b'\\' if quoted => escaped = !literal,
+            b'"' if !literal => quoted = !quoted,
+            _ => {}
+        }
+        !quoted && *byte == separator
+    })
+}
+
+/// Tells whether a parameter is `q=0`, however many zeros it has.
+fn is_zero_weight(parameter: &[u8]) -> bool {
+    let mut sides = parameter.splitn(2, |byte| *byte == b'=').map(<[u8]>::trim_ascii);
+    let name = sides.next().unwrap_or_default();
+    let value = sides.next().unwrap_or_default();
+    name.eq_ignore_ascii_case(b"q")
+        && value.starts_with(b"0")
+        && value.iter().all(|byte| matches!(byte, b'0' | b'.'))
+}

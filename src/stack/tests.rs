@@ -1,0 +1,166 @@
+//! The preset: what it is made of, and how it stops.
+
+use std::{future::pending, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt;
+use testkit::{Script, ScriptError, drain};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::{Instant, sleep},
+};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::{
+    Lifeline,
+    detach::DrainLimits,
+    error::BoxError,
+    exchange::DrainEnd,
+    finalize::{Ending, FinalizeLayer},
+    tee::{Limit, Recording},
+    timeouts::{Limits, TimeoutsLayer},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+type Reading = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
+
+/// Sends a request for a stream through the preset. The head comes after `delay`; `None`: never.
+async fn through(
+    lifeline: &Lifeline,
+    script: Script,
+    delay: Option<Duration>,
+) -> (Response<Reading>, UnboundedReceiver<Ending>) {
+    let (tell, told) = unbounded_channel();
+    let layer = lifeline.layer(FinalizeLayer::new(move |_| {
+        let tell = tell.clone();
+        move |ending| drop(tell.send(ending))
+    }));
+    let script = std::sync::Mutex::new(Some(script));
+    let service = layer.layer(service_fn(move |_: Request<()>| {
+        let script = script.lock().unwrap().take().unwrap();
+        async move {
+            match delay {
+                Some(delay) => sleep(delay).await,
+                None => pending().await,
+            }
+            let response = Response::builder().header("content-type", "text/event-stream");
+            Ok::<_, ScriptError>(response.body(script).unwrap())
+        }
+    }));
+    let request = Request::builder().header("accept", "text/event-stream").body(()).unwrap();
+    let response = service.oneshot(request).await.unwrap();
+    (response.map(|body| body.map_err(Into::into).boxed_unsync()), told)
+}
+
+async fn text(body: impl Body<Data = Bytes>) -> String {
+    String::from_utf8(drain(body).await.data.to_vec()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_nothing_said_a_silent_stream_gets_heartbeats_then_a_timeout_told_in_band() {
+    let script = Script::new().data("data: 1\n\n").stall();
+    let (response, mut told) = through(&Lifeline::new(), script, Some(SECOND)).await;
+    let seen = text(response.into_body()).await;
+    // The eighth would be due together with the limit, which comes first: it is further in.
+    let (beats, last) = seen.split_once("event: error\n").unwrap();
+    assert_eq!(beats, format!("data: 1\n\n{}", ": keep-alive\n".repeat(7)));
+    assert!(last.contains(r#""type":"timeout""#) && last.contains(r#""code":"idle""#), "{last}");
+    let ending = told.recv().await.unwrap();
+    assert_eq!((ending.outcome.as_str(), ending.reason()), ("timed_out", Some("idle")));
+    assert_eq!(ending.exchange.fact::<Recording>().unwrap().to_bytes(), "data: 1\n\n");
+    assert!(ending.drained.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_nothing_said_a_head_that_does_not_come_is_504() {
+    let start = Instant::now();
+    let (response, mut told) = through(&Lifeline::new(), Script::new(), None).await;
+    assert_eq!((response.status().as_u16(), start.elapsed()), (504, 120 * SECOND));
+    assert_eq!(told.recv().await.unwrap().reason(), Some("head"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_setting_reaches_its_layer() {
+    let lifeline = Lifeline::new()
+        .keepalive(2 * SECOND)
+        .early_head(SECOND)
+        .timeouts(TimeoutsLayer::new(Limits::new().idle(5 * SECOND)))
+        .capture(Limit::first(4));
+    let script = Script::new().data("data: 1\n\n").stall();
+    let (response, mut told) = through(&lifeline, script, Some(4 * SECOND)).await;
+    let seen = text(response.into_body()).await;
+    // The head after one second; heartbeats at 3 s, 6 s and 8 s, the event at 4 s; the limit at 9 s.
+    assert!(
+        seen.starts_with(": keep-alive\ndata: 1\n\n: keep-alive\n: keep-alive\nevent: error\n"),
+        "{seen}"
+    );
+    let ending = told.recv().await.unwrap();
+    assert_eq!((ending.reason(), ending.elapsed), (Some("idle"), 9 * SECOND));
+    assert_eq!(ending.exchange.fact::<Recording>().unwrap().to_bytes(), "data");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_left_is_read_on_only_where_that_was_asked_for() {
+    for limits in [None, Some(DrainLimits::new())] {
+        let mut lifeline = Lifeline::new();
+        if let Some(limits) = limits {
+            lifeline = lifeline.drain(limits);
+        }
+        let script = Script::new().data("data: 1\n\n").sleep(SECOND).data("data: 2\n\n");
+        let (response, mut told) = through(&lifeline, script, Some(SECOND)).await;
+        let mut body = response.into_body();
+        body.frame().await.unwrap().unwrap();
+        drop(body);
+        let ending = told.recv().await.unwrap();
+        assert_eq!((ending.outcome.as_str(), ending.bytes), ("disconnected", 9));
+        let drained = ending.drained.map(|drained| (drained.bytes, drained.end));
+        assert_eq!(drained, limits.map(|_| (9, DrainEnd::Completed)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_lets_streams_finish_aborts_the_rest_and_waits_for_every_ending() {
+    let lifeline = Lifeline::new();
+    let short = Script::new().data("data: 1\n\n").sleep(3 * SECOND).data("data: 2\n\n");
+    let (short, mut short_told) = through(&lifeline, short, Some(SECOND)).await;
+    let endless = Script::new().data("data: 1\n\n").stall();
+    let (endless, mut endless_told) = through(&lifeline, endless, Some(SECOND)).await;
+    let [short, endless] =
+        [short, endless].map(|response| tokio::spawn(text(response.into_body())));
+    let start = Instant::now();
+    lifeline.shutdown(10 * SECOND).await;
+    assert_eq!(start.elapsed(), 10 * SECOND);
+    assert_eq!(short_told.try_recv().unwrap().outcome.as_str(), "completed");
+    let ending = endless_told.try_recv().unwrap();
+    assert_eq!((ending.outcome.as_str(), ending.reason()), ("aborted", Some("shutdown")));
+    assert_eq!(short.await.unwrap(), "data: 1\n\ndata: 2\n\n");
+    assert!(endless.await.unwrap().contains(r#""code":"shutdown""#));
+    // Whoever comes now comes too late.
+    let (response, _) = through(&lifeline, Script::new(), Some(SECOND)).await;
+    assert_eq!(response.status(), 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_with_nothing_to_wait_for_does_not_wait() {
+    let lifeline = Lifeline::new();
+    let (response, _told) = through(&lifeline, Script::new().data("x"), Some(SECOND)).await;
+    drop(drain(response.into_body()).await);
+    let start = Instant::now();
+    lifeline.shutdown(3600 * SECOND).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_stream_can_be_found_and_aborted_by_its_id() {
+    let lifeline = Lifeline::new();
+    let script = Script::new().data("data: 1\n\n").stall();
+    let (response, mut told) = through(&lifeline, script, Some(SECOND)).await;
+    let [id] = lifeline.streams().keys()[..] else { panic!("not one stream") };
+    assert_eq!(lifeline.streams().abort(&id, "operator"), Some(true));
+    assert!(text(response.into_body()).await.contains(r#""message":"operator""#));
+    assert_eq!(told.recv().await.unwrap().exchange.id(), id);
+    assert!(lifeline.streams().keys().is_empty());
+}
