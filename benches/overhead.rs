@@ -24,11 +24,13 @@ use tower_http::timeout::TimeoutBody;
 use tower_lifeline::{
     Media,
     abort::{AbortBody, AbortHandle},
+    detach::{DetachBody, DetachLayer, DrainLimits},
     error::BoxError,
     final_frame::{Final, FinalFrameBody},
     finalize::FinalizeBody,
     keepalive::{Heartbeat, IdleKeepaliveBody},
     tee::{Limit, Recording, TeeBody},
+    timeouts::{Activity, Limits, TimeoutsBody},
 };
 
 const FRAMES: u32 = 100_000;
@@ -71,26 +73,37 @@ fn tee(body: Events) -> impl Body<Data = Bytes, Error = Infallible> {
     TeeBody::new(body, Recording::new(Limit::last(64 * 1024)).sink())
 }
 
+fn limited<B: Body + Send + 'static>(body: B) -> TimeoutsBody<B> {
+    let limits = Limits::new().first_frame(MINUTE).idle(MINUTE).unread(MINUTE);
+    TimeoutsBody::new(body, &limits, Activity::events())
+}
+
+fn detached<B: Body + Send + 'static>(body: B) -> DetachBody<B> {
+    DetachBody::new(body, &DetachLayer::new(DrainLimits::new()))
+}
+
 fn stack(events: Events) -> Boxed {
     let finalized = FinalizeBody::new(tee(events), |ending| drop(black_box(ending)));
-    let abortable = AbortBody::new(finalized, &AbortHandle::new());
-    let ended = FinalFrameBody::new(abortable, Media::EventStream, Final::by_media);
+    let abortable = AbortBody::new(limited(finalized), &AbortHandle::new());
+    let ended = FinalFrameBody::new(detached(abortable), Media::EventStream, Final::by_media);
     boxed(IdleKeepaliveBody::new(ended, MINUTE, Heartbeat::comment()))
 }
 
 type Subject = (&'static str, fn(Events) -> Boxed);
 
-const SUBJECTS: [Subject; 8] = [
+const SUBJECTS: [Subject; 10] = [
     ("bare body", |events| boxed(events)),
     ("tower-http TimeoutBody", |events| boxed(TimeoutBody::new(MINUTE, events))),
     ("tee, last 64 KiB", |events| boxed(tee(events))),
     ("finalize", |events| boxed(FinalizeBody::new(events, |ending| drop(black_box(ending))))),
     ("abort", |events| boxed(AbortBody::new(events, &AbortHandle::new()))),
+    ("timeouts", |events| boxed(limited(events))),
+    ("detach", |events| boxed(detached(events))),
     ("final frame", |events| {
         boxed(FinalFrameBody::new(events, Media::EventStream, Final::by_media))
     }),
     ("keepalive", |events| boxed(IdleKeepaliveBody::new(events, MINUTE, Heartbeat::comment()))),
-    ("all five", stack),
+    ("all seven", stack),
 ];
 
 /// Reads a body to its end: nanoseconds per frame.

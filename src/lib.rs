@@ -27,43 +27,31 @@
 //! [`Exchange`](exchange), only a later one. One thing an inner layer can not know is a call that never reached it: after an
 //! abort before the call, the layers inside of [`AbortLayer`](abort) have nothing to report.
 //!
+//! [`Lifeline`] is this order with defaults, so that nobody can get it wrong:
+//!
 //! ```
 //! use std::{convert::Infallible, time::Duration};
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Full};
-//! use tower::{ServiceBuilder, ServiceExt, service_fn};
-//! use tower_lifeline::{
-//!     abort::{AbortLayer, AbortRegistry},
-//!     exchange::Exchange,
-//!     final_frame::FinalFrameLayer,
-//!     finalize::FinalizeLayer,
-//!     keepalive::IdleKeepaliveLayer,
-//!     tee::{Limit, Recording, TeeLayer},
-//! };
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_lifeline::{Lifeline, finalize::FinalizeLayer, tee::Recording};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
-//! let streams = AbortRegistry::new(); // streams.abort(&id, "operator pressed stop")
 //! let (ended, mut endings) = tokio::sync::mpsc::unbounded_channel();
-//!
-//! let service = ServiceBuilder::new()
-//!     .layer(IdleKeepaliveLayer::new(Duration::from_secs(15)))
-//!     .layer(FinalFrameLayer::by_media())
-//!     .layer(AbortLayer::new(move |request| {
-//!         streams.handle(Exchange::get(&request.extensions).map(|exchange| exchange.id()))
-//!     }))
-//!     .layer(FinalizeLayer::new(move |_request| {
-//!         let ended = ended.clone();
-//!         move |ending| drop(ended.send(ending))
-//!     }))
-//!     .layer(TeeLayer::recording(Limit::first(1024 * 1024)))
-//!     .service(service_fn(|_: Request<()>| async {
-//!         let mut response = Response::new(Full::<Bytes>::from("data: hello\n\n"));
-//!         response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
-//!         Ok::<_, Infallible>(response)
-//!     }));
+//! let lifeline = Lifeline::new();
+//! let layer = lifeline.layer(FinalizeLayer::new(move |_request| {
+//!     let ended = ended.clone();
+//!     move |ending| drop(ended.send(ending))
+//! }));
+//! let service = layer.layer(service_fn(|_: Request<()>| async {
+//!     let mut response = Response::new(Full::<Bytes>::from("data: hello\n\n"));
+//!     response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+//!     Ok::<_, Infallible>(response)
+//! }));
 //!
 //! let response = service.oneshot(Request::new(())).await.unwrap();
+//! // lifeline.streams().abort(&id, "operator pressed stop")
 //! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "data: hello\n\n");
 //!
 //! let ending = endings.recv().await.unwrap();
@@ -76,8 +64,8 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `final-frame` | yes | [`final_frame`], which writes JSON |
-//! | `tracing` | yes | [`finalize::FinalizeLayer::traced`] |
+//! | `final-frame` | yes | [`final_frame`], which writes JSON, and [`Lifeline`] |
+//! | `tracing` | yes | [`finalize::FinalizeLayer::traced`]; [`abort::ask_every`] says what went wrong |
 //! | `h2` | no | an aborted HTTP/2 stream is reset with a chosen code; bound to version 0.4 of the crate `h2` |
 //!
 //! # What is promised of every layer
