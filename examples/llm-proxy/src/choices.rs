@@ -66,10 +66,13 @@ pub(crate) fn beginning(early_head: Option<Duration>) -> Limit {
     Limit::first(if early_head.is_some() { BEGINNING } else { 0 })
 }
 
-/// Whether a request asks for a stream: its `Accept` says so, or the beginning of its body does once it is there.
+/// Whether a request asks for an event stream: its `Accept` says so, or the beginning of its body does once it is there.
+///
+/// What a client of Ollama's asks for in its body are lines of JSON, and a head of the wrong kind would break it.
 pub(crate) fn streams(request: &request::Parts) -> impl FnMut() -> bool + use<> {
     let accepts = accepts_event_stream(&request.headers);
-    let exchange = Exchange::get(&request.extensions);
+    let lines = ["/api/chat", "/api/generate"].iter().any(|end| request.uri.path().ends_with(end));
+    let exchange = Exchange::get(&request.extensions).filter(|_| !lines);
     move || {
         let body = exchange.as_ref().and_then(Exchange::fact::<RequestRecording>);
         accepts || body.is_some_and(|RequestRecording(body)| asks_for_stream(&body.to_bytes()))

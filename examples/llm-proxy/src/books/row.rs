@@ -111,9 +111,9 @@ impl Row {
     pub(super) fn log(&self) {
         tracing::info!(
             target: "tower_lifeline::finalize",
-            exchange = &*self.id,
-            method = self.method,
-            path = self.path,
+            exchange = %self.id,
+            method = %self.method,
+            path = %self.path,
             outcome = self.outcome,
             reason = self.reason,
             status = self.status,

@@ -164,7 +164,7 @@ fn a_limit_that_was_hit_before_the_head_is_a_504_of_the_shape_of_all_errors() {
 }
 
 /// Whether a request with this `Accept` is taken for one that asks for a stream, before its body is there and after.
-async fn asks(accept: &str, body: &str) -> [bool; 2] {
+async fn asks(path: &str, accept: &str, body: &str) -> [bool; 2] {
     let seen = Arc::new(Mutex::new(None));
     let reader = TeeRequestLayer::recording(beginning(Some(Duration::ZERO)));
     let service = reader.layer(service_fn({
@@ -182,17 +182,28 @@ async fn asks(accept: &str, body: &str) -> [bool; 2] {
         }
     }));
     let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
-    service.oneshot(Request::post("/").header("accept", accept).body(body).unwrap()).await.unwrap();
+    service
+        .oneshot(Request::post(path).header("accept", accept).body(body).unwrap())
+        .await
+        .unwrap();
     seen.lock().unwrap().take().unwrap()
 }
 
 #[tokio::test]
 async fn a_request_asks_for_a_stream_by_its_accept_or_by_the_beginning_of_its_body() {
-    assert_eq!(asks("text/event-stream", "").await, [true, true]);
-    assert_eq!(asks("application/json", r#"{"stream": true}"#).await, [false, true]);
-    assert_eq!(asks("*/*", r#"{"stream": false}"#).await, [false, false]);
+    let stream = r#"{"stream": true}"#;
+    for path in ["/v1/chat/completions", "/v1/messages", "/"] {
+        assert_eq!(asks(path, "text/event-stream", "").await, [true, true]);
+        assert_eq!(asks(path, "application/json", stream).await, [false, true]);
+        assert_eq!(asks(path, "*/*", r#"{"stream": false}"#).await, [false, false]);
+    }
     let filler = |length| format!(r#"{{"a":"{}","stream":true}}"#, "x".repeat(length));
     let around = filler(0).len();
-    assert_eq!(asks("*/*", &filler(BEGINNING - around)).await, [false, true]);
-    assert_eq!(asks("*/*", &filler(BEGINNING)).await, [false, false], "it is too far behind");
+    assert_eq!(asks("/", "*/*", &filler(BEGINNING - around)).await, [false, true]);
+    assert_eq!(asks("/", "*/*", &filler(BEGINNING)).await, [false, false], "it is too far behind");
+    // Ollama streams lines of JSON.
+    for path in ["/api/chat", "/ollama/api/generate"] {
+        assert_eq!(asks(path, "*/*", stream).await, [false, false], "{path}");
+        assert_eq!(asks(path, "text/event-stream", stream).await, [true, true], "{path}");
+    }
 }

@@ -23,7 +23,7 @@ async fn the_head_comes_early_then_heartbeats_then_the_stream() {
         client.send(ask(path, "sim-head=1s-words=2-gap=0ms")).await.unwrap();
         let head = client.read_head(LIMIT).await.unwrap();
         let waited = asked.elapsed();
-        assert!(waited >= Duration::from_millis(200) && waited < Duration::from_millis(900));
+        assert!(waited >= Duration::from_millis(200) && waited < Duration::from_secs(1));
         assert_eq!(head.status(), Some(200));
         for (name, value) in [
             ("content-type", "text/event-stream"),
@@ -41,7 +41,7 @@ async fn the_head_comes_early_then_heartbeats_then_the_stream() {
         let answer = String::from_utf8(testkit::dechunk(&bytes).body).unwrap();
         let stream = answer.trim_start_matches(COMMENT);
         let beats = (answer.len() - stream.len()) / COMMENT.len();
-        assert!((3..=10).contains(&beats), "{beats} heartbeats in\n{answer}");
+        assert!((2..=40).contains(&beats), "{beats} heartbeats in\n{answer}");
         assert!(stream.contains("\"The"), "{stream}");
         let ending = proxy.ending_of(&id).await;
         says(&ending, [("outcome", json!("completed")), ("status", json!(200))]);
@@ -118,6 +118,12 @@ async fn whoever_did_not_ask_for_a_stream_waits_for_the_true_head() {
         assert_eq!(head.status(), Some(status));
         assert_eq!(head.header("content-type"), Some("application/json"));
     }
+    // Ollama's streams are no event streams.
+    let mut client = Client::send(&proxy, ask("/api/chat", "sim-head=500ms-words=1")).await;
+    assert_eq!(client.status, 200);
+    let (answer, end) = client.rest().await;
+    assert!(answer.starts_with('{') && answer.ends_with("}\n"), "{answer}");
+    assert_eq!(end, End::Clean);
 }
 
 #[tokio::test]
