@@ -2,6 +2,7 @@
 //! later, for the reader sits in a read that nothing wakes.
 
 use std::{
+    sync::{Arc, Mutex, mpsc},
     task::Poll::{Pending, Ready},
     time::Duration,
 };
@@ -19,6 +20,7 @@ use tower::{Layer, ServiceExt};
 use tower_lifeline::{
     abort::{AbortHandle, AbortKind, AbortLayer, AbortReason, Aborted},
     exchange::Outcome,
+    isolate::IsolateLayer,
     tee::Recording,
 };
 
@@ -113,7 +115,7 @@ async fn a_cancel_while_the_client_does_not_read_frees_the_producer_within_100_m
     for wire in Wire::BOTH {
         let took = middle_of_five(async || {
             let log = Log::new();
-            let (mut run, _answer) = unread(wire, &log).await;
+            let (mut run, _answer) = unread(wire, &log, false).await;
             let polls = log.polls();
             let cancelled = Instant::now();
             assert!(run.handle.abort("stop"));
@@ -128,16 +130,51 @@ async fn a_cancel_while_the_client_does_not_read_frees_the_producer_within_100_m
     }
 }
 
+/// Nothing can interrupt a poll. Read on a thread of its own it holds up nobody but itself.
+#[tokio::test]
+async fn a_cancel_while_the_library_below_blocks_its_thread_frees_the_client_within_100_ms() {
+    for wire in Wire::BOTH {
+        let took = middle_of_five(async || {
+            let (release, blocked) = mpsc::channel::<()>();
+            let blocked = Arc::new(Mutex::new(blocked));
+            let library = answering(move |_| {
+                let (blocked, mut given) = (blocked.clone(), false);
+                sse(Does(move || {
+                    if std::mem::replace(&mut given, true) {
+                        let _ = blocked.lock().unwrap().recv_timeout(LIMIT);
+                    }
+                    Ready(Some(Ok(THOUGHT.into())))
+                }))
+            });
+            let mut run = Run::of(IsolateLayer::new(1).layer(library)).await;
+            let mut answer = Answer::get(wire, run.addr).await;
+            answer.read_to(THOUGHT).await;
+            let cancelled = Instant::now();
+            assert!(run.handle.abort("stop"));
+            let all = answer.rest().await;
+            assert_eq!(run.endings.next().await.outcome, Outcome::Aborted);
+            let took = cancelled.elapsed();
+            assert_eq!(all, (format!("{THOUGHT}{}", aborted_event("stop")), Over::Clean));
+            drop(release);
+            took
+        });
+        let took = took.await;
+        assert!(took <= UNWOUND, "{wire:?}: {took:?}");
+    }
+}
+
 const LOT: usize = 16 * 1024;
 
 /// An endless stream to a client that does not read it, from when nothing is taken from it any more.
-async fn unread(wire: Wire, log: &Log) -> (Run, Answer) {
-    let given = log.clone();
-    let lot = "x".repeat(LOT);
-    let run = Run::of(answering(move |_| {
+async fn unread(wire: Wire, log: &Log, isolated: bool) -> (Run, Answer) {
+    let (given, lot) = (log.clone(), "x".repeat(LOT));
+    let producer = answering(move |_| {
         typed("text/plain", Script::new().log_into(&given).endless(lot.clone()))
-    }));
-    let run = run.await;
+    });
+    let run = match isolated {
+        false => Run::of(producer).await,
+        true => Run::of(IsolateLayer::new(4).layer(producer)).await,
+    };
     let answer = Answer::get_slowly(wire, run.addr).await;
     let (mut polls, mut quiet) = (0, 0);
     let patience = Instant::now() + LIMIT;
@@ -152,12 +189,14 @@ async fn unread(wire: Wire, log: &Log) -> (Run, Answer) {
 
 #[tokio::test]
 async fn no_more_is_taken_from_a_producer_than_a_client_that_does_not_read_has_room_for() {
-    for wire in Wire::BOTH {
+    for (wire, isolated) in
+        [(Wire::H1, false), (Wire::H1, true), (Wire::H2, false), (Wire::H2, true)]
+    {
         let log = Log::new();
-        let (_run, _answer) = unread(wire, &log).await;
+        let (_run, _answer) = unread(wire, &log, isolated).await;
         sleep(MOMENT).await;
         let taken = log.count(|event| *event == Event::Data(LOT)) * LOT;
-        assert!(taken <= 1024 * 1024, "{wire:?}: {taken} bytes wait");
+        assert!(taken <= 1024 * 1024, "{wire:?}, {isolated}: {taken} bytes wait");
     }
 }
 
@@ -280,15 +319,21 @@ async fn an_error_or_a_panic_of_the_producer_reaches_the_consumer_and_is_no_clea
     ];
     for (make, outcome, event) in producers {
         for wire in Wire::BOTH {
+            let whole = (format!("{THOUGHT}{event}"), Over::Clean);
             let mut run = Run::of(answering(move |_| sse(make()))).await;
-            let got = Answer::get(wire, run.addr).await.rest().await;
-            assert_eq!(got, (format!("{THOUGHT}{event}"), Over::Clean), "{wire:?}");
+            assert_eq!(Answer::get(wire, run.addr).await.rest().await, whole, "{wire:?}");
+            assert_eq!(run.endings.next().await.outcome, outcome, "{wire:?}");
+
+            // From a thread of its own.
+            let isolated = IsolateLayer::new(4).layer(answering(move |_| sse(make())));
+            let mut run = Run::of(isolated).await;
+            assert_eq!(Answer::get(wire, run.addr).await.rest().await, whole, "{wire:?}");
             assert_eq!(run.endings.next().await.outcome, outcome, "{wire:?}");
 
             // Where nothing can be added the stream is cut.
             let mut run = Run::of(answering(move |_| Response::new(make()))).await;
-            let got = Answer::get(wire, run.addr).await.rest().await;
-            assert_eq!(got, (THOUGHT.to_owned(), Over::Cut), "{wire:?}");
+            let cut = (THOUGHT.to_owned(), Over::Cut);
+            assert_eq!(Answer::get(wire, run.addr).await.rest().await, cut, "{wire:?}");
             assert_eq!(run.endings.next().await.outcome, outcome, "{wire:?}");
         }
     }
