@@ -33,7 +33,9 @@ pub struct Heartbeat {
 
 /// A function of the last event; equal to its clones only.
 #[derive(Clone)]
-pub(super) struct Compute(Arc<dyn Fn(Option<&DecodedEvent>) -> Bytes + Send + Sync>);
+pub(super) struct Compute(Arc<OfLast>);
+
+type OfLast = dyn Fn(Option<&DecodedEvent>) -> Bytes + Send + Sync;
 
 impl Compute {
     /// The bytes; none if they could not stand between two events, or the function panics.
