@@ -1,6 +1,5 @@
 use std::{
     convert::Infallible,
-    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -201,46 +200,6 @@ where
     assert_eq!(row["path"], "/v1/messages");
     assert_eq!(row["outcome"], "aborted");
     (status, row.clone())
-}
-
-/// What is logged until the guard goes.
-fn logged() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
-    struct Log(Arc<Mutex<Vec<u8>>>);
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let log = Arc::<Mutex<Vec<u8>>>::default();
-    let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_ansi(false).with_writer(move || Log(writer.clone()));
-    (log, tracing::subscriber::set_default(subscriber.finish()))
-}
-
-#[tokio::test]
-async fn an_exchange_aborted_before_its_call_is_logged_as_any_other() {
-    let (log, _guard) = logged();
-    let (books, registry) = (Books::default(), AbortRegistry::new());
-    registry.root().abort(AbortKind::Shutdown);
-    let service =
-        proxy(books.clone(), choices::handle(&registry), |_| async { panic!("it was called") });
-    let (_, row) = turned_away(service, &books).await;
-    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
-    assert_eq!(log.lines().count(), 1, "{log}");
-    let id = row["id"].as_str().unwrap();
-    let said = [
-        " INFO tower_lifeline::finalize: exchange ended ",
-        &format!("exchange={id} "),
-        "method=GET path=/v1/messages ",
-        "outcome=\"aborted\" reason=\"shutdown\" status=503 bytes=0 frames=0 elapsed_ms=",
-    ];
-    for said in said {
-        assert!(log.contains(said), "{said}: {log}");
-    }
 }
 
 #[tokio::test]

@@ -166,6 +166,30 @@ async fn whoever_still_waits_for_a_head_is_answered_503() {
 }
 
 #[tokio::test]
+async fn whoever_asks_when_the_grace_is_over_is_answered_503_and_accounted_for() {
+    let mut proxy = Proxy::start(&["--grace=0ms"]).await;
+    let mut client = H1::connect(proxy.addr).await.unwrap();
+    // Who is in the middle of a request is not shut out.
+    client.send("GET /v1/models HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    signal(&proxy, "TERM");
+    heard(&proxy).await;
+    sleep(Duration::from_millis(100)).await;
+    client.send("\r\n").await.unwrap();
+    let head = client.read_head(LIMIT).await.unwrap();
+    assert_eq!(head.status(), Some(503));
+    assert_eq!(exit(&mut proxy).await, Some(0));
+    logged(&proxy, "aborted", 1).await;
+    let log = proxy.stderr.lock().unwrap().join("\n");
+    let id = head.header("x-exchange-id").unwrap();
+    let said = format!(
+        "exchange ended exchange={id} method=GET path=/v1/models outcome=\"aborted\" \
+         reason=\"shutdown\" status=503 bytes=0 frames=0 elapsed_ms="
+    );
+    assert!(log.contains(&said), "{said}: {log}");
+}
+
+#[tokio::test]
 async fn every_stream_is_accounted_for_before_the_process_ends() {
     let mut proxy = Proxy::start(&["--grace=500ms"]).await;
     let mut clients = JoinSet::new();
