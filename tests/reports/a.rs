@@ -140,10 +140,11 @@ async fn a_cancel_while_the_library_below_blocks_its_thread_frees_the_client_wit
             let library = answering(move |_| {
                 let (blocked, mut given) = (blocked.clone(), false);
                 sse(Does(move || {
-                    if std::mem::replace(&mut given, true) {
-                        let _ = blocked.lock().unwrap().recv_timeout(LIMIT);
+                    if !std::mem::replace(&mut given, true) {
+                        return Ready(Some(Ok(THOUGHT.into())));
                     }
-                    Ready(Some(Ok(THOUGHT.into())))
+                    let _ = blocked.lock().unwrap().recv_timeout(LIMIT);
+                    Ready(None)
                 }))
             });
             let mut run = Run::of(IsolateLayer::new(1).layer(library)).await;
@@ -268,6 +269,20 @@ async fn the_last_usage_chunk_of_a_normal_completion_is_never_lost_to_a_cancel_t
         }
     }
     assert!(late > 0, "the cancel always came in time, so this shows nothing");
+}
+
+/// Many upstreams end that way, and a stream is cut into events on its way.
+#[tokio::test]
+async fn a_last_usage_chunk_that_lacks_its_blank_line_is_not_lost_at_the_end() {
+    let usage = "data: {\"usage\":{\"total_tokens\":7}}";
+    for wire in Wire::BOTH {
+        let play = Play::new().head_sse().chunk(THOUGHT).chunk(usage).last_chunk();
+        let upstream = Upstream::start([play]).await;
+        let mut run = Run::of(proxy(upstream.addr())).await;
+        let all = Answer::get(wire, run.addr).await.rest().await;
+        assert_eq!(all, (format!("{THOUGHT}{usage}"), Over::Clean), "{wire:?}");
+        assert_eq!(run.endings.next().await.outcome, Outcome::Completed);
+    }
 }
 
 #[tokio::test]

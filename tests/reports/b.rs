@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use testkit::{H1, How, Play, Script, Upstream, dechunk};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_lifeline::{
-    abort::{AbortHandle, AbortLayer},
+    abort::{AbortHandle, AbortLayer, Aborted},
     error::BoxError,
     exchange::{Exchange, Outcome},
     final_frame::FinalFrameLayer,
@@ -39,12 +39,19 @@ const ONE: &str = "data: one\n\n";
 async fn an_abort_before_the_call_does_not_call_the_upstream_at_all() {
     for wire in Wire::BOTH {
         let upstream = Upstream::start([Play::new().head_sse().chunk(ONE).last_chunk()]).await;
-        let run = Run::of(proxy(upstream.addr())).await;
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let run = Run::of(proxy(upstream.addr()).map_request(move |request| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            request
+        }))
+        .await;
         assert!(run.handle.abort("closing time"));
         let mut answer = Answer::get(wire, run.addr).await;
         assert_eq!(answer.status, 503);
         assert_eq!(answer.rest().await, ("aborted: closing time\n".to_owned(), Over::Clean));
         tokio::time::sleep(MOMENT).await;
+        assert_eq!(calls.load(Ordering::SeqCst), 0, "{wire:?}");
         assert!(upstream.conns().is_empty(), "{wire:?}: somebody connected");
     }
 }
@@ -230,22 +237,36 @@ async fn after_an_abort_an_error_of_any_class_is_reported_as_that_abort() {
             assert_aborted(&mut run).await;
 
             // In the stream.
-            let mut run = Run::of(answering(move |exchange| {
-                let mut given = false;
-                sse(Does(move || {
-                    if !std::mem::replace(&mut given, true) {
-                        return Ready(Some(Ok(ONE.into())));
-                    }
-                    exchange.abort("stop");
-                    Ready(Some(Err(make())))
-                }))
-            }))
-            .await;
+            let mut run = Run::of(answering(move |exchange| sse(fails(exchange, make)))).await;
             let got = Answer::get(wire, run.addr).await.rest().await;
             assert_eq!(got, (format!("{ONE}{}", aborted_event("stop")), Over::Clean), "{wire:?}");
             assert_aborted(&mut run).await;
         }
+
+        // In the process, to a reader that has this layer alone.
+        let layer = AbortLayer::new(|_| AbortHandle::new());
+        let alone = layer.layer(answering(move |exchange| sse(fails(exchange, make))));
+        let response = alone.oneshot(Request::new(Body::empty())).await.unwrap();
+        let mut body = response.into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), ONE);
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert_eq!(error.downcast_ref::<Aborted>().unwrap().reason().text(), "stop");
     }
+}
+
+/// A stream that is aborted and then fails, in one poll.
+fn fails(
+    exchange: Exchange,
+    make: fn() -> BoxError,
+) -> impl http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static {
+    let mut given = false;
+    Does(move || {
+        if !std::mem::replace(&mut given, true) {
+            return Ready(Some(Ok(ONE.into())));
+        }
+        exchange.abort("stop");
+        Ready(Some(Err(make())))
+    })
 }
 
 async fn assert_aborted(run: &mut Run) {
