@@ -279,7 +279,7 @@ async fn of_a_run_that_is_over_nothing_is_left_in_the_registry() {
         let run = format!("/runs/{n}");
         let mut answer = Answer::get_path(Wire::BOTH[n % 2], addr, &run).await;
         answer.read_to(ONE).await;
-        assert_eq!(registry.keys(), [run.clone()]);
+        assert_eq!(registry.keys().concat(), run);
         if n % 4 < 2 {
             assert_eq!(registry.abort(&run, "stop"), Some(true));
             answer.rest().await;
