@@ -114,7 +114,9 @@ async fn whoever_adds_nothing_gives_the_hints_of_the_bare_body() {
             let seen = observe(subject.body(&Probe::new(), response()).await).await;
             assert_eq!(seen, observe(response().into_body()).await, "{subject}, {name}");
         }
-        for (name, response) in UNSIZED.into_iter().filter(|_| subject.keeps_frames()) {
+        // FirstFrame knows of the bytes that it has read: its lower bound is higher.
+        let same = subject.keeps_frames() && subject.reads_on_demand();
+        for (name, response) in UNSIZED.into_iter().filter(|_| same) {
             let seen = observe(subject.body(&Probe::new(), response()).await).await;
             assert_eq!(seen, observe(response().into_body()).await, "{subject}, {name}");
         }

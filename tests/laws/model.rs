@@ -71,7 +71,9 @@ impl Run<'_> {
         let frames = left.iter().filter(|event| matches!(event, Event::Data(_))).count();
         let before: usize = plan.data().take(frames).map(str::len).sum();
         let announced = plan.announced(subject.sees_heads());
-        let ended = |event: &Event| matches!(event, Event::End | Event::Trailers | Event::Error);
+        let ended = |event: &Event| {
+            matches!(event, Event::End | Event::Trailers | Event::Error | Event::Panic)
+        };
         let over = left.iter().any(ended)
             || plan.flagged_after(frames)
             || announced.is_some_and(|length| before >= length);
