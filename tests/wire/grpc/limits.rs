@@ -31,7 +31,7 @@ async fn limited(
 
 /// The time that a client gives its call, by its `grpc-timeout`.
 fn granted() -> TimeoutsLayer {
-    TimeoutsLayer::new(Limits::new().total(LIMIT)).grpc_timeout()
+    TimeoutsLayer::new(Limits::new().total(4 * LIMIT)).grpc_timeout()
 }
 
 fn one_and_stall() -> Answer {
