@@ -82,7 +82,8 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-fn forbids_body(method: &Method, status: StatusCode) -> bool {
+/// Tells whether no body is sent, whatever the body says: RFC 9110 6.4.1.
+pub(crate) fn forbids_body(method: &Method, status: StatusCode) -> bool {
     *method == Method::HEAD
         || status.is_informational()
         || status == StatusCode::NO_CONTENT

@@ -73,7 +73,7 @@ use crate::{
 #[must_use]
 pub struct Lifeline {
     keepalive: Duration,
-    drain: Option<DrainLimits>,
+    drain: DetachLayer<ChooseDrain>,
     early_head: Option<Duration>,
     timeouts: TimeoutsLayer,
     capture: Limit,
@@ -92,7 +92,7 @@ impl Lifeline {
         let limits = Limits::new().head(two).first_frame(two).idle(two).unread(minute);
         Self {
             keepalive: Duration::from_secs(15),
-            drain: None,
+            drain: DetachLayer::new(DrainLimits::new()).when(|_| |_| false),
             early_head: None,
             timeouts: TimeoutsLayer::new(limits),
             capture: Limit::first(1024 * 1024),
@@ -108,8 +108,8 @@ impl Lifeline {
     }
 
     /// Goes on reading a response after its client left.
-    pub const fn drain(mut self, limits: DrainLimits) -> Self {
-        self.drain = Some(limits);
+    pub fn drain(mut self, limits: DrainLimits) -> Self {
+        self.drain = DetachLayer::new(limits).when(|_| |_| true);
         self
     }
 
@@ -131,7 +131,8 @@ impl Lifeline {
         self
     }
 
-    /// The layers, for one service; the endings go where `finalize` says.
+    /// The layers, for one service; the endings go where `finalize` says. All that come from one `Lifeline` share its number
+    /// of drains, its streams and its end.
     #[allow(clippy::type_complexity, reason = "it is the order itself")]
     pub fn layer<F, M>(
         &self,
@@ -161,16 +162,16 @@ impl Lifeline {
         >,
         IdleKeepaliveLayer<ChooseHeartbeat>,
     > {
-        lock(&self.trackers).push(finalize.tracker());
+        {
+            let mut trackers = lock(&self.trackers);
+            trackers.retain(FinalizeTracker::is_shared); // The others' services are gone.
+            trackers.push(finalize.tracker());
+        }
         let streams = self.streams.clone();
         let abort = AbortLayer::new(move |request: &Parts| {
             let exchange = Exchange::get(&request.extensions).unwrap_or_default();
             streams.handle(exchange.id())
         });
-        let drained: ChooseDrain = match self.drain {
-            Some(_) => |_| |_| true,
-            None => |_| |_| false,
-        };
         let early: ChooseEarly = match self.early_head {
             Some(_) => |request| {
                 if accepts_event_stream(&request.headers) { || true } else { || false }
@@ -184,8 +185,7 @@ impl Lifeline {
         let stack = Stack::new(stack, self.timeouts.clone());
         let stack = Stack::new(stack, abort);
         let stack = Stack::new(stack, early);
-        let stack =
-            Stack::new(stack, DetachLayer::new(self.drain.unwrap_or_default()).when(drained));
+        let stack = Stack::new(stack, self.drain.clone());
         let stack = Stack::new(stack, FinalFrameLayer::by_media());
         Stack::new(stack, IdleKeepaliveLayer::new(self.keepalive))
     }

@@ -147,6 +147,7 @@ where
 // The field order is the drop order: the upstream is released before anyone is told of it.
 #[derive(Debug)]
 #[pin_project]
+#[must_use = "futures do nothing unless polled"]
 pub struct WrapFuture<F, G> {
     #[pin]
     inner: Option<F>,

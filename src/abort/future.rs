@@ -34,6 +34,7 @@ pub(super) fn hold(
 }
 
 /// The response future of [`Abort`](super::Abort).
+#[must_use = "futures do nothing unless polled"]
 pub struct AbortFuture<F> {
     pub(super) inner: CutFuture<F, Binding>,
 }

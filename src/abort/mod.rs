@@ -28,7 +28,7 @@
 //! |---|---|
 //! | frame, trailers, end, error | handed on unchanged |
 //! | client gone | the inner body is dropped; the handle forgets the exchange |
-//! | abort before the call | the inner service is not called; the answer is 503, or gRPC trailers-only for a gRPC request, or what [`AbortLayer::answer`] says |
+//! | abort before the call | the inner service is not called; the answer is 503, or gRPC trailers-only for a gRPC request, or what [`AbortLayer::answer`] says; to HEAD without its body |
 //! | abort before the head | the inner future is dropped, the same answer |
 //! | service error after an abort | the same answer: whatever the error says, it was the abort |
 //! | abort in the stream | the inner body is dropped without waiting for a poll; the next poll gives [`Aborted`] as an error; then `None` |

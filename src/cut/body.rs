@@ -15,7 +15,7 @@ use super::{
     error::{Reset, cut_error},
     hold::Hold,
 };
-use crate::error::BoxError;
+use crate::error::{BodyPanicked, BoxError};
 
 /// A body that may be taken away at any moment, polled or not.
 pub(crate) struct CutBody<B, K> {
@@ -113,8 +113,12 @@ where
     /// Polls the body; the flag says that nothing follows.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Polled, bool)> {
         let Some(mut body) = self.slot.take() else {
-            let cause = self.hold.cause();
-            return Poll::Ready((cause.map(|cause| Err(cut_error(&cause, self.reset))), true));
+            // Without a cause it panicked in the poll before, and was lost.
+            let error = self.hold.cause().map_or_else(
+                || BodyPanicked::new("it was polled again after a panic".into()).into(),
+                |cause| cut_error(&cause, self.reset),
+            );
+            return Poll::Ready((Some(Err(error)), true));
         };
         let budget = coop::poll_proceed(cx);
         let polled = match &budget {
@@ -122,6 +126,7 @@ where
             Poll::Pending => Poll::Pending,
         };
         let Poll::Ready(polled) = polled else {
+            self.hold.alive();
             return match self.slot.put_and_wait(body, cx.waker()) {
                 Ok(()) => Poll::Pending,
                 // Cut while it was polled: the body is dropped here, and nobody else would wake us.
@@ -152,6 +157,7 @@ where
         if ended {
             drop(body);
         } else {
+            self.hold.alive();
             // Cut meanwhile: the frame is handed on, the next poll gives the error.
             drop(self.slot.put(body));
         }

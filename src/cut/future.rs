@@ -55,7 +55,10 @@ impl<F, K> CutFuture<F, K> {
     fn answer<B>(&self, cause: Option<Cause>) -> Response<CutBody<B, K>> {
         // It is gone only when it was cut; the other cause stands for what can not be.
         let cause = cause.unwrap_or(Cause::Disconnected);
-        self.answering.answer(&cause).map(CutBody::answer)
+        let answer = self.answering.answer(&cause);
+        // A frame of data in answer to HEAD is an error of the protocol in HTTP/2, where hyper would send it (truths.md 1).
+        let silent = self.method == Method::HEAD;
+        answer.map(|body| CutBody::answer(if silent { Bytes::new() } else { body }))
     }
 
     /// Polls for the head.
@@ -74,6 +77,7 @@ impl<F, K> CutFuture<F, K> {
             return Poll::Ready(Ok(self.answer(hold.cause())));
         };
         let Poll::Ready(result) = future.as_mut().poll(cx) else {
+            hold.alive();
             return match self.slot.put_and_wait(future, cx.waker()) {
                 Ok(()) => {
                     self.hold = Some(hold);

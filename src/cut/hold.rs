@@ -38,6 +38,13 @@ impl<K> Hold<K> {
         self.attached.as_ref().map_err(Clone::clone)?.swap(slot)
     }
 
+    /// The value was polled and put back: it lives on.
+    pub(super) fn alive(&self) {
+        if let Ok(attached) = &self.attached {
+            attached.alive();
+        }
+    }
+
     /// Ends the hold: a cut that comes now is too late. Refused, with the cause, when one came before.
     pub(super) fn release(&mut self) -> Result<(), Cause> {
         self.attached.as_mut().map_err(|cause| cause.clone())?.release()?;

@@ -85,12 +85,23 @@ impl<T> Slot<T> {
         if state.doomed {
             return Err(value);
         }
-        state.place = Place::Here(value);
-        match (&mut state.waker, waker) {
-            (Some(known), Some(waker)) => known.clone_from(waker), // Does nothing for the same waker.
-            (none, Some(waker)) => *none = Some(waker.clone()),
-            (_, None) => {}
+        let known = state.waker.as_ref();
+        let renew = waker.filter(|waker| !known.is_some_and(|known| known.will_wake(waker)));
+        let Some(waker) = renew else {
+            state.place = Place::Here(value);
+            return Ok(());
+        };
+        // A waker is foreign code, also when it is cloned or dropped. Whoever cuts meanwhile finds the value out.
+        drop(state);
+        let waker = waker.clone();
+        let mut state = lock(&self.state);
+        if state.doomed {
+            return Err(value);
         }
+        state.place = Place::Here(value);
+        let old = state.waker.replace(waker);
+        drop(state);
+        drop(old);
         Ok(())
     }
 

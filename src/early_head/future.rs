@@ -17,6 +17,7 @@ use crate::exchange::Exchange;
 
 /// The response future of [`EarlyHeadService`](super::EarlyHeadService).
 #[pin_project] // Nothing is pinned in place: it is `Unpin`, whatever the closure is.
+#[must_use = "futures do nothing unless polled"]
 pub struct EarlyHeadFuture<F, W> {
     /// In a box from the start, so that it can move into the body. `None` when it has, or has ended.
     inner: Option<Pin<Box<F>>>,

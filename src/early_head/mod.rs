@@ -53,6 +53,9 @@
 //! [`FinalFrameLayer`](crate::final_frame) outside, which tells the client in the stream, and choose a time that honest
 //! errors do not need: seconds. What the client must see of the headers has to be set outside of this layer.
 //!
+//! A [`FirstFrameLayer`](crate::first_frame) inside holds heads back on purpose. The two work together when it gives up, and
+//! so answers, before this time is over: first a real status within its limit, then heartbeats.
+//!
 //! # Where it goes
 //!
 //! Inside of what faces the client, and outside of what cuts or watches: they still wait for the true head, so that a limit

@@ -76,8 +76,8 @@ impl Exchange {
         let drain = lock(&self.0.life).drain;
         match (drain, observed) {
             (Drain::None, _) => None,
-            (_, End::Completed) => Some(DrainEnd::Completed),
             (Drain::Stopped(end), _) => Some(end),
+            (Drain::UnderWay, End::Completed) => Some(DrainEnd::Completed),
             (Drain::UnderWay, End::Failed | End::Truncated | End::Panicked(_)) => {
                 Some(DrainEnd::Failed)
             }

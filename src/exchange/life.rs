@@ -1,6 +1,9 @@
 //! What ends an exchange: its first cause, and what is to be cut for it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::runtime::Handle;
 
@@ -13,7 +16,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Life {
     pub(super) cause: Option<Cause>,
-    /// The end has been reported: nothing can be cut any more.
+    /// An end has been reported, and nobody has polled on since: what is on its way to the reader can not be cut.
     pub(super) settled: bool,
     /// The abort of the exchange as a whole, if there was one: for slots that come later.
     aborted: Option<Cause>,
@@ -94,13 +97,17 @@ impl Exchange {
             outcome,
             Some(Outcome::Failed | Outcome::Truncated | Outcome::TimedOut | Outcome::Panicked)
         );
-        if forgivable && !life.settled && life.aborted.is_none() {
+        let cut = life.places.iter().any(|place| place.cut.is_some());
+        if forgivable && !life.settled && !cut && life.aborted.is_none() {
             life.cause = None;
         }
     }
 
     /// Registers a slot that is cut by its own [`Knife`] only.
+    ///
+    /// The limits of an attempt: what one before it left as a cause does not count.
     pub(crate) fn attach_apart(&self, slot: Arc<dyn Cut>) -> Attached {
+        self.forgive();
         Attached { exchange: self.clone(), id: lock(&self.0.life).add(slot, false) }
     }
 }
@@ -164,6 +171,16 @@ impl Attached {
         drop(life);
         drop(known);
         Ok(())
+    }
+
+    /// What is in the slot lives on: if an end was reported, it was that of an attempt, and another is under way.
+    pub(crate) fn alive(&self) {
+        let inner = &self.exchange.0;
+        if inner.reported.load(Ordering::Acquire) {
+            let mut life = lock(&inner.life);
+            life.settled = false;
+            inner.reported.store(false, Ordering::Release);
+        }
     }
 
     /// What cuts this slot and no other.

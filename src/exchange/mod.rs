@@ -27,7 +27,10 @@ mod tests;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, Weak},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use http::{Extensions, Request};
@@ -54,6 +57,8 @@ struct Inner {
     id: ExchangeId,
     progress: Progress,
     life: Mutex<Life>,
+    /// Whether the life is settled, to be read without its lock.
+    reported: AtomicBool,
     facts: Mutex<Extensions>,
 }
 
@@ -65,6 +70,7 @@ impl Exchange {
             id: ExchangeId::next(),
             progress: Progress::new(),
             life: Mutex::default(),
+            reported: AtomicBool::new(false),
             facts: Mutex::default(),
         }))
     }
@@ -114,6 +120,7 @@ impl Exchange {
     pub(crate) fn settle(&self, observed: Cause, sees_drain: bool) -> Cause {
         let mut life = lock(&self.0.life);
         life.settled |= sees_drain || life.drain != Drain::UnderWay;
+        self.0.reported.store(life.settled, Ordering::Release);
         life.cause.get_or_insert(observed).clone()
     }
 

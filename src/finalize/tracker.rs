@@ -49,6 +49,12 @@ impl FinalizeTracker {
         }
     }
 
+    /// Whether anybody else holds it: a layer, a service, something under way.
+    #[cfg(feature = "final-frame")]
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     pub(super) fn live_one(self) -> Live {
         self.0.live.fetch_add(1, Ordering::AcqRel);
         Live(self)

@@ -1,11 +1,15 @@
 //! What is answered in place of a stream that did not begin.
 
-use std::{fmt, sync::Arc};
+use std::{error::Error, fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::{error::BoxError, exchange::Exchange, grpc};
+use crate::{
+    error::BoxError,
+    exchange::{Cause, Exchange},
+    grpc,
+};
 
 /// Why a stream did not begin.
 #[derive(Debug)]
@@ -18,6 +22,22 @@ pub enum FailedStart {
     Body(BoxError),
     /// The body ended cleanly, and nothing had begun.
     Ended,
+}
+
+impl Error for FailedStart {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Body(error) => Some(&**error),
+            Self::InBand(_) | Self::Ended => None,
+        }
+    }
+}
+
+impl FailedStart {
+    /// Whether it is a time limit inside that was hit.
+    fn timed_out(&self) -> bool {
+        matches!(self, Self::Body(error) if matches!(Cause::failed(&**error), Cause::TimedOut(_)))
+    }
 }
 
 impl fmt::Display for FailedStart {
@@ -49,11 +69,15 @@ impl Answering {
         if let Some(answer) = &self.answer {
             return answer(failed);
         }
+        let (status, code) = match failed.timed_out() {
+            true => (StatusCode::GATEWAY_TIMEOUT, 4), // As the limit itself answers before the head.
+            false => (StatusCode::BAD_GATEWAY, 14),   // UNAVAILABLE: may be tried again.
+        };
         if self.grpc {
-            return grpc::trailers_only(14, &failed.to_string()); // UNAVAILABLE: may be tried again.
+            return grpc::trailers_only(code, &failed.to_string());
         }
         let mut response = Response::new(Bytes::from(format!("{failed}\n")));
-        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        *response.status_mut() = status;
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, text);
         response

@@ -16,10 +16,14 @@ use tokio::{
 };
 
 use super::{Begin, FailedStart, FirstFrameBody, Limits, answer::Answering, body::Held};
-use crate::{error::BoxError, head::Framing};
+use crate::{
+    error::BoxError,
+    head::{Framing, forbids_body},
+};
 
 /// The response future of [`FirstFrame`](super::FirstFrame).
 #[pin_project]
+#[must_use = "futures do nothing unless polled"]
 pub struct FirstFrameFuture<F, B, C> {
     #[pin]
     inner: Option<F>,
@@ -58,12 +62,24 @@ where
             this.inner.set(None);
             let (head, body) = result?.into_parts();
             let framing = Framing::of(this.method, &head, &body);
-            if !head.status.is_success() || framing.no_body {
+            let aside = !head.status.is_success() || forbids_body(this.method, head.status);
+            let mut begin = (!aside).then(|| (this.begin)(&head));
+            let failed = match &mut begin {
+                // Empty by its framing: the same as a body that ends at once.
+                Some(begin) if framing.no_body => begin.end().err(),
+                _ => None,
+            };
+            if let Some(failed) = failed {
+                drop(body);
+                let answer = this.answering.answer(&failed);
+                return Poll::Ready(Ok(answer.map(FirstFrameBody::answer)));
+            }
+            let Some(begin) = begin.filter(|_| !framing.no_body) else {
                 let body = FirstFrameBody::untouched(body);
                 return Poll::Ready(Ok(Response::from_parts(head, body)));
-            }
+            };
             *this.holding = Some(Holding {
-                begin: (this.begin)(&head),
+                begin,
                 head,
                 body: Some(Box::pin(body)),
                 held: Held::default(),

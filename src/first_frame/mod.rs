@@ -34,13 +34,13 @@
 //! | an error event, or [`Verdict::Failed`], before that | a failed start: [`FailedStart::InBand`] |
 //! | body error before that | a failed start: [`FailedStart::Body`] |
 //! | clean end before that | a failed start, [`FailedStart::Ended`]; but for [`Begin::any_byte`] an empty body is a response like any other, unless its head announced bytes |
-//! | a failed start | the inner body is dropped; then 502 is answered, or gRPC trailers-only with status 14 for a gRPC request, or what [`FirstFrameLayer::answer`] says |
+//! | a failed start | the inner body is dropped; then 502 is answered (504 for a [time limit](crate::timeouts) inside), or gRPC trailers-only with status 14 (4) for a gRPC request, or what [`FirstFrameLayer::answer`] says |
 //! | 64 KiB held back, or 10 s since the head: see [`FirstFrameLayer::limits`] | the head goes out as it is; from then on failures are told in the stream |
 //! | frame, trailers, end, error after the head went out | handed on unchanged |
 //! | client gone, abort while held back | the inner body is dropped |
 //! | panic of the inner body or service | goes on to the caller |
 //! | service error | goes on to the caller |
-//! | other statuses, 101, CONNECT, HEAD, 204, an empty body | handed on untouched, at once |
+//! | other statuses, 101, CONNECT, HEAD, 204 | handed on untouched, at once |
 //!
 //! Changes no bytes: headers stay, `size_hint` counts what is held back, and the end of stream is not reported before that
 //! went out.
@@ -48,9 +48,9 @@
 //! A failed start leaves no cause in the [`Exchange`], unless it was an abort: the exchange ends as the next attempt does,
 //! or as the answer does if there is none, and [`Ending::status`](crate::finalize::Ending::status) tells the two apart.
 //!
-//! Put it next to the service, inside of whatever is to act on the failure. A layer outside that answers 200 before there is
-//! a head, so that a proxy does not lose patience, makes it useless for that response, since whatever comes later can only
-//! be told in the stream: keep the time limit here shorter than that layer's.
+//! Put it next to the service, inside of whatever is to act on the failure. An [`EarlyHeadLayer`](crate::early_head) outside
+//! that commits 200 before there is a head makes it useless for that response, since whatever comes later can only be told in
+//! the stream: keep the time limit here shorter than that layer's.
 //!
 //! The future must be polled on a tokio runtime with time enabled. The layer allocates per response, never per frame that
 //! passes after the head.

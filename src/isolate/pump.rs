@@ -94,7 +94,8 @@ async fn read<B>(
         };
         let ended = !matches!(&polled, Some(Ok(frame)) if !frame.is_trailers());
         // hyper polls no more after the flag either, and bodies may rely on that.
-        if ended || body.as_ref().is_some_and(Body::is_end_stream) {
+        let flagged = || body.as_ref().is_some_and(Body::is_end_stream);
+        if ended || contain(flagged).unwrap_or(false) {
             let body = body.take();
             let _ = contain(|| drop(body));
         }

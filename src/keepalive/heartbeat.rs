@@ -5,7 +5,11 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use http::response;
 
-use crate::{contain::contain, head::Media, sse::DecodedEvent};
+use crate::{
+    contain::contain,
+    head::Media,
+    sse::{Boundary, DecodedEvent},
+};
 
 /// The bytes that tell a client, and every proxy on the way, that the stream is alive.
 ///
@@ -41,7 +45,8 @@ impl Compute {
     /// The bytes; none if they could not stand between two events, or the function panics.
     pub(super) fn bytes(&self, last: Option<&DecodedEvent>) -> Bytes {
         let bytes = contain(|| (self.0)(last)).unwrap_or_default();
-        if bytes.ends_with(b"\n") { bytes } else { Bytes::new() }
+        let whole = Boundary::default().feed(&bytes) == Some(bytes.len());
+        if whole { bytes } else { Bytes::new() }
     }
 }
 
@@ -111,7 +116,7 @@ impl Heartbeat {
     /// });
     /// ```
     ///
-    /// The function runs when a heartbeat is due. Nothing is sent for bytes that do not end with a line end, nor when it
+    /// The function runs when a heartbeat is due. Nothing is sent for bytes that are not whole comments or events, nor when it
     /// panics. Events larger than 64 KiB are not read.
     pub fn from_last_event<F>(compute: F) -> Self
     where

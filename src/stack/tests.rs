@@ -1,15 +1,26 @@
 //! The preset: what it is made of, and how it stops.
 
-use std::{future::pending, time::Duration};
+use std::{
+    convert::Infallible,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use testkit::{Script, ScriptError, drain};
 use tokio::{
+    io::AsyncWriteExt,
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -163,4 +174,77 @@ async fn a_live_stream_can_be_found_and_aborted_by_its_id() {
     assert!(text(response.into_body()).await.contains(r#""message":"operator""#));
     assert_eq!(told.recv().await.unwrap().exchange.id(), id);
     assert!(lifeline.streams().keys().is_empty());
+}
+
+// hyper takes 16 frames for a client that reads nothing. Events take some of that room and heartbeats the rest, so that the
+// last that was asked of the upstream may have been answered with nothing.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_is_cut_however_many_frames_hyper_has_taken() {
+    for events in 1..20 {
+        let (tell, mut told) = unbounded_channel();
+        let layer = Lifeline::new().layer(FinalizeLayer::new(move |_| {
+            let tell = tell.clone();
+            move |ending| drop(tell.send(ending))
+        }));
+        let service = layer.layer(service_fn(move |_: Request<Incoming>| async move {
+            let event = format!("data: {}\n\n", "x".repeat(1000));
+            let script = (0..events).fold(Script::new(), |script, _| script.data(event.clone()));
+            let response = Response::builder().header("content-type", "text/event-stream");
+            Ok::<_, Infallible>(response.body(script.stall()).unwrap())
+        }));
+        let (mut client, server) = tokio::io::duplex(1024);
+        let connection = http1::Builder::new()
+            .serve_connection(TokioIo::new(server), TowerToHyperService::new(service));
+        let connection = tokio::spawn(connection);
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let ending = timeout(3600 * SECOND, told.recv()).await;
+        let ending = ending.unwrap_or_else(|_| panic!("{events} events, and nothing for an hour"));
+        assert_eq!(ending.unwrap().outcome.as_str(), "timed_out", "{events} events");
+        connection.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_was_reported_within_does_not_keep_a_shutdown_from_the_next() {
+    let lifeline = Lifeline::new();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let attempts =
+        FinalizeLayer::new(|_| drop::<Ending>).layer(service_fn(move |_: Request<()>| {
+            let first = calls.fetch_add(1, Ordering::SeqCst) == 0;
+            let response = Response::new(Script::new().data("data: 1\n\n").stall());
+            std::future::ready(if first { Err(ScriptError::new("refused")) } else { Ok(response) })
+        }));
+    let retrying = service_fn(move |request: Request<()>| {
+        let attempts = attempts.clone();
+        async move {
+            assert!(attempts.clone().oneshot(request.clone()).await.is_err());
+            attempts.oneshot(request).await
+        }
+    });
+    let layer = lifeline.layer(FinalizeLayer::new(|_| drop::<Ending>));
+    let response = layer.layer(retrying).oneshot(Request::new(())).await.unwrap();
+    let reading = tokio::spawn(text(response.into_body()));
+    let start = Instant::now();
+    timeout(3600 * SECOND, lifeline.shutdown(SECOND)).await.expect("it never returns");
+    assert_eq!((start.elapsed(), reading.await.unwrap().as_str()), (SECOND, "data: 1\n\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_services_of_one_share_the_number_of_drains() {
+    let lifeline = Lifeline::new().drain(DrainLimits::new().streams(1));
+    let mut left = Vec::new();
+    for _ in 0..3 {
+        let script = Script::new().data("data: 1\n\n").sleep(SECOND).end();
+        let (response, told) = through(&lifeline, script, Some(SECOND)).await;
+        let mut body = response.into_body();
+        body.frame().await.unwrap().unwrap();
+        left.push((body, told));
+    }
+    let (bodies, told): (Vec<_>, Vec<_>) = left.into_iter().unzip();
+    drop(bodies);
+    let mut ends = Vec::new();
+    for mut told in told {
+        ends.push(told.recv().await.unwrap().drained.unwrap().end);
+    }
+    assert_eq!(ends, [DrainEnd::Completed, DrainEnd::Limit, DrainEnd::Limit]);
 }

@@ -42,19 +42,12 @@ impl Clocks {
     /// The head went out.
     pub(super) fn head(&mut self) {
         self.patience.set(Limit::FirstFrame, self.limits.first_frame);
-        self.handed_on();
-    }
-
-    /// Something went out, and the client is to ask for more.
-    fn handed_on(&self) {
-        if let Some(unread) = &self.unread {
-            unread.begin();
-        }
+        self.asked();
     }
 
     fn asked(&self) {
         if let Some(unread) = &self.unread {
-            unread.end();
+            unread.asked();
         }
     }
 
@@ -126,11 +119,14 @@ where
             }
             polled => polled,
         };
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            if let Some(data) = frame.data_ref() {
-                this.clocks.see(data);
+        match (&polled, &this.clocks.unread) {
+            (Poll::Ready(Some(Ok(frame))), _) => {
+                if let Some(data) = frame.data_ref() {
+                    this.clocks.see(data);
+                }
             }
-            this.clocks.handed_on();
+            (Poll::Pending, Some(unread)) => unread.waits(cx.waker()),
+            _ => {}
         }
         polled
     }

@@ -14,6 +14,7 @@ use super::{ChooseActivity, TimeoutsBody, body::Clocks, watchdog::Watchdog};
 use crate::cut::CutFuture;
 
 /// The response future of [`Timeouts`](super::Timeouts).
+#[must_use = "futures do nothing unless polled"]
 pub struct TimeoutsFuture<F> {
     pub(super) inner: CutFuture<F, Watchdog>,
     pub(super) clocks: Option<Clocks>,

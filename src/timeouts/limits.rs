@@ -57,7 +57,7 @@ impl Limits {
         self
     }
 
-    /// From a frame that was handed on to the moment when the next is asked for.
+    /// From the moment when the client was given something to the moment when it asks for more; at least 1 ms.
     pub fn unread(mut self, after: impl Into<Option<Duration>>) -> Self {
         self.unread = after.into();
         self

@@ -26,7 +26,7 @@
 //! | [`first_frame`](Limits::first_frame) | the head | the first byte of the body | while somebody waits for it |
 //! | [`idle`](Limits::idle) | the first byte, then each sign of progress ([`Activity`]) | the next | while somebody waits for it: not while the client does not read |
 //! | [`total`](Limits::total) | the call | the end | always |
-//! | [`unread`](Limits::unread) | a head or frame that was handed on | the moment when the next is asked for | always |
+//! | [`unread`](Limits::unread) | the head, then each time that something was asked for | the next time | always |
 //!
 //! | event | what happens |
 //! |---|---|
@@ -43,12 +43,15 @@
 //! not end. For what the client is to see of it, put a [`FinalFrameLayer`](crate::final_frame) outside. The outcome in
 //! [`Finalize`](crate::finalize) is `timed_out`, the reason the limit's name, wherever it stands.
 //!
-//! Put it inside of a keepalive layer, whose heartbeats are no progress. Inside of a retry layer it limits each attempt.
+//! Put it inside of a keepalive layer, whose heartbeats are no progress. Inside of a retry layer it limits each attempt, and
+//! what ends an attempt is not the cause of the end when another follows. The time in which a slow client is waited for is
+//! not the upstream's, so a flood of pings that is always ready hits no idle limit: that is for `total`.
 //!
 //! `total` and `unread` hold while nobody polls, so they need a task for each response: the layer must be called on a tokio
 //! runtime, or these two do nothing. hyper hands on up to half a megabyte to a client that does not read before it stops
-//! asking (truths.md 2), and `unread` begins then. The response future and body must be `Send + 'static`. The layer
-//! allocates per response, never per frame.
+//! asking (truths.md 2), and `unread` begins then. Whoever waits for a silent upstream asks for nothing either: so when the
+//! time has passed it is woken, once, and only if it does not ask within that time again (at most 5 s) it is gone. The
+//! response future and body must be `Send + 'static`. The layer allocates per response, never per frame.
 
 mod activity;
 mod body;

@@ -1,10 +1,10 @@
 //! The limits that hold while nobody polls.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -15,34 +15,54 @@ use tokio::{
 };
 
 use super::{Limit, TimedOut};
-use crate::exchange::{Cause, Exchange, Knife};
+use crate::{
+    cut::lock,
+    exchange::{Cause, Exchange, Knife},
+};
 
-/// Since when the client has a frame and did not ask for the next.
+/// How long a reader may take to answer when it is woken to see whether it is there. More than a busy runtime needs.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// When the reader last asked for something.
 #[derive(Debug)]
-pub(super) struct Unread {
-    started: Instant,
-    /// Nanoseconds since the start.
-    since: AtomicU64,
+pub(super) struct Unread(Mutex<Reading>);
+
+#[derive(Debug)]
+struct Reading {
+    /// `None` before the head: there is nothing to read.
+    asked: Option<Instant>,
+    /// The reader waits, or so it said: whoever stands between may have had room for a last heartbeat and then none.
+    waiting: Option<Waker>,
 }
 
-/// It is the upstream that is waited for.
-const READING: u64 = u64::MAX;
-
 impl Unread {
-    pub(super) fn begin(&self) {
-        let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(READING - 1);
-        self.since.store(nanos, Ordering::Relaxed);
+    /// The reader asks, or gets the head.
+    pub(super) fn asked(&self) {
+        let mut reading = lock(&self.0);
+        reading.asked = Some(Instant::now());
+        let waiting = reading.waiting.take();
+        drop(reading);
+        drop(waiting);
     }
 
-    pub(super) fn end(&self) {
-        self.since.store(READING, Ordering::Relaxed);
+    /// There was nothing for it.
+    pub(super) fn waits(&self, waker: &Waker) {
+        let waker = Some(waker.clone());
+        lock(&self.0).waiting = waker;
     }
 
     fn since(&self) -> Option<Instant> {
-        match self.since.load(Ordering::Relaxed) {
-            READING => None,
-            nanos => self.started.checked_add(Duration::from_nanos(nanos)),
+        lock(&self.0).asked
+    }
+
+    /// Wakes a reader that waits. It asks again, if it is there.
+    fn probe(&self) -> bool {
+        let waiting = lock(&self.0).waiting.take();
+        let waits = waiting.is_some();
+        if let Some(waker) = waiting {
+            waker.wake();
         }
+        waits
     }
 }
 
@@ -63,9 +83,12 @@ impl Watchdog {
     ) -> Option<Self> {
         total.or(unread)?;
         let runtime = Handle::try_current().ok()?;
+        let reading = Mutex::new(Reading { asked: None, waiting: None });
+        let told = unread.map(|_| Arc::new(Unread(reading)));
         let started = Instant::now();
-        let told = unread.map(|_| Arc::new(Unread { started, since: AtomicU64::new(READING) }));
-        let watch = Watch { started, total, unread: unread.zip(told.clone()) };
+        let total = total.and_then(|after| Some((started.checked_add(after)?, after)));
+        let unread = unread.map(|after| after.max(Duration::from_millis(1)));
+        let watch = Watch { total, unread: unread.zip(told.clone()) };
         let exchange = exchange.clone();
         let task = runtime.spawn(async move {
             let timed_out = watch.hit().await.at(exchange.progress().elapsed());
@@ -86,33 +109,57 @@ impl Drop for Watchdog {
 }
 
 struct Watch {
-    started: Instant,
-    total: Option<Duration>,
+    /// When it is over, and how long it is.
+    total: Option<(Instant, Duration)>,
     unread: Option<(Duration, Arc<Unread>)>,
 }
 
 impl Watch {
     async fn hit(self) -> TimedOut {
-        loop {
-            let now = Instant::now();
-            let total =
-                self.total.and_then(|after| Some((self.started.checked_add(after)?, after)));
-            let unread = self.unread.as_ref().and_then(|(after, unread)| {
-                let since = unread.since();
-                Some((since.unwrap_or(now).checked_add(*after)?, since.is_some(), *after))
-            });
-            if let Some((_, after)) = total.filter(|(due, _)| *due <= now) {
-                return TimedOut::new(Limit::Total, after);
-            }
-            if let Some((_, _, after)) = unread.filter(|(due, begun, _)| *begun && *due <= now) {
-                return TimedOut::new(Limit::Unread, after);
-            }
-            // While it is read the limit can not be hit sooner than after its own length: one look each time.
-            let next = [total.map(|(due, _)| due), unread.map(|(due, ..)| due)];
-            match next.into_iter().flatten().min() {
-                Some(next) => sleep_until(next).await,
+        let total = async {
+            match self.total {
+                Some((due, after)) => {
+                    sleep_until(due).await;
+                    TimedOut::new(Limit::Total, after)
+                }
                 None => std::future::pending().await,
             }
+        };
+        let unread = async {
+            match &self.unread {
+                Some((after, unread)) => {
+                    unread_for(*after, unread).await;
+                    TimedOut::new(Limit::Unread, *after)
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let (mut total, mut unread) = (pin!(total), pin!(unread));
+        poll_fn(|cx| match total.as_mut().poll(cx) {
+            Poll::Pending => unread.as_mut().poll(cx),
+            hit => hit,
+        })
+        .await
+    }
+}
+
+/// Resolves when the reader has asked for nothing for so long. One look each time, not one for each frame.
+async fn unread_for(after: Duration, unread: &Unread) {
+    loop {
+        let since = unread.since();
+        let Some(due) = since.unwrap_or_else(Instant::now).checked_add(after) else {
+            return std::future::pending().await;
+        };
+        sleep_until(due).await;
+        if since.is_none() || unread.since() != since {
+            continue;
+        }
+        if !unread.probe() {
+            return;
+        }
+        sleep_until(due + after.min(ANSWER)).await;
+        if unread.since() == since {
+            return;
         }
     }
 }

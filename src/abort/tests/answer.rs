@@ -83,3 +83,12 @@ async fn a_function_may_answer_and_is_told_the_exchange_and_the_reason() {
     );
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "overload");
 }
+
+// HTTP/2 knows no data in answer to HEAD, and hyper would send it (truths.md 1).
+#[tokio::test]
+async fn the_answer_to_head_has_no_body() {
+    let request = Request::builder().method(Method::HEAD).body(()).unwrap();
+    let response = answer(request, "maintenance".into()).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.body().is_end_stream());
+}

@@ -10,9 +10,12 @@ use std::{
 
 use tokio::runtime::Builder;
 
-use super::super::{Attached, Cause, Exchange, Outcome};
-use crate::cut::{Cut, Slot};
-use crate::timeouts::{Limit, tests::hit};
+use super::super::{Attached, Cause, DrainEnd, Exchange, Outcome};
+use crate::{
+    cut::{Cut, Slot},
+    timeouts::{Limit, tests::hit},
+    watch::End,
+};
 
 /// Counts what is done to it.
 #[derive(Default)]
@@ -165,4 +168,42 @@ fn no_abort_is_lost_between_attaching_and_cutting() {
         let cut = slot.put(()).is_err();
         assert!(refused != cut, "round {round}: refused {refused}, cut {cut}");
     }
+}
+
+#[test]
+fn the_cause_of_a_cut_that_is_under_way_is_not_forgiven_and_that_of_an_attempt_is() {
+    let exchange = Exchange::new();
+    let attached = exchange.attach_apart(Arc::new(Spy::default()));
+    attached.knife().cut(&hit(Limit::Total));
+    exchange.forgive();
+    assert_eq!(exchange.cause().unwrap().outcome(), Outcome::TimedOut);
+    drop(attached); // The attempt is over, and here is another.
+    let _next = exchange.attach_apart(Arc::new(Spy::default()));
+    assert!(exchange.cause().is_none());
+}
+
+#[test]
+fn what_lives_on_after_an_end_was_reported_can_be_cut() {
+    let exchange = Exchange::new();
+    let ((first, spy), apart) =
+        (attached(&exchange), exchange.attach_apart(Arc::new(Spy::default())));
+    exchange.settle(Cause::Completed, true);
+    assert!(!exchange.abort("too late"));
+    apart.knife().cut(&hit(Limit::Total));
+    assert!(first.cause().is_none() && apart.cause().is_none() && spy.seen() == (0, 0));
+    first.alive();
+    apart.knife().cut(&hit(Limit::Total));
+    assert!(!exchange.abort("stop"), "it is not what ends it");
+    assert!(first.cause().is_some() && apart.cause().is_some() && spy.seen() == (1, 1));
+    assert_eq!(exchange.cause().unwrap().outcome(), Outcome::Completed);
+}
+
+#[test]
+fn an_abort_that_was_told_that_it_works_is_how_the_drain_ended_even_in_its_last_poll() {
+    let exchange = Exchange::new();
+    let (_attached, _) = attached(&exchange);
+    assert!(exchange.depart());
+    assert!(exchange.abort("stop"));
+    assert_eq!(exchange.drain_end(&End::Completed), Some(DrainEnd::Aborted));
+    assert_eq!(exchange.cause().unwrap().outcome(), Outcome::Disconnected);
 }

@@ -140,3 +140,17 @@ async fn a_failed_start_leaves_no_cause_unless_it_was_an_abort() {
     exchange.forgive();
     assert!(exchange.cause().is_some()); // It was reported.
 }
+
+// The same status as the limit has before the head.
+#[tokio::test(start_paused = true)]
+async fn a_time_limit_inside_is_answered_with_504() {
+    for (media, status) in [("text/event-stream", 504), ("application/json", 504)] {
+        let limits = crate::timeouts::Limits::new().first_frame(Duration::from_secs(1));
+        let stack = tower::ServiceBuilder::new()
+            .layer(FirstFrameLayer::by_media())
+            .layer(crate::timeouts::TimeoutsLayer::new(limits))
+            .service(upstream([Script::new().stall()], media));
+        let response = stack.oneshot(Request::new(())).await.unwrap();
+        assert_eq!(response.status(), status);
+    }
+}

@@ -11,11 +11,10 @@ use testkit::Eos;
 use super::*;
 
 /// The response to a call, which must be there at once, though its body never gives anything.
-fn at_once(method: Method, status: u16, body: Script) -> Replayed {
+fn at_once(media: &'static str, method: Method, status: u16, body: Script) -> Replayed {
     let mut body = Some(body);
     let service = service_fn(move |_: Request<()>| {
-        let response =
-            Response::builder().status(status).header("content-type", "text/event-stream");
+        let response = Response::builder().status(status).header("content-type", media);
         std::future::ready(Ok::<_, ScriptError>(response.body(body.take().unwrap()).unwrap()))
     });
     let request = Request::builder().method(method).body(()).unwrap();
@@ -40,20 +39,32 @@ fn what_is_no_stream_that_may_fail_passes_at_once_and_its_body_is_not_polled() {
     ] {
         let body = Script::new().stall();
         let log = body.log();
-        assert_eq!(at_once(method, status, body).status().as_u16(), status);
+        assert_eq!(at_once("text/event-stream", method, status, body).status().as_u16(), status);
         assert_eq!(log.polls(), 0, "{status}");
     }
 }
 
+fn empties() -> [Script; 3] {
+    [Script::new(), Script::new().stall().exact_size(0), Script::new().stall().eos(Eos::Always)]
+}
+
 #[test]
-fn an_empty_body_passes_at_once() {
-    for body in
-        [Script::new(), Script::new().stall().exact_size(0), Script::new().stall().eos(Eos::Always)]
-    {
+fn an_empty_body_passes_at_once_where_none_is_expected() {
+    for body in empties() {
         let log = body.log();
         let hint = body.size_hint().exact();
-        let response = at_once(Method::GET, 200, body);
+        let response = at_once("application/json", Method::GET, 200, body);
         assert_eq!((response.body().size_hint().exact(), log.polls()), (hint, 0));
+    }
+}
+
+// Whether the framing says so or the body: a failover must not depend on that.
+#[test]
+fn an_event_stream_that_is_empty_by_its_framing_did_not_begin() {
+    for body in empties() {
+        let log = body.log();
+        assert_eq!(at_once("text/event-stream", Method::GET, 200, body).status(), 502);
+        assert!(log.dropped_at().is_some());
     }
 }
 

@@ -60,9 +60,10 @@ async fn bytes_that_could_corrupt_and_a_function_that_panics_send_nothing_and_do
             0 => ": no line end".into(),
             1 => panic!("boom"),
             2 => Bytes::new(),
+            3 => "event: the\ndata: next\n".into(),
             _ => ": fine\n".into(),
         });
-    let script = Script::new().data("data: a\n\n").sleep(Duration::from_millis(4500)).end();
-    assert_eq!(seen(script, heartbeat).await, ["0 data: a\n\n", "4 : fine\n"]);
-    assert_eq!(calls.load(Ordering::SeqCst), 4);
+    let script = Script::new().data("data: a\n\n").sleep(Duration::from_millis(5500)).end();
+    assert_eq!(seen(script, heartbeat).await, ["0 data: a\n\n", "5 : fine\n"]);
+    assert_eq!(calls.load(Ordering::SeqCst), 5);
 }

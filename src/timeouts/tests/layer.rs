@@ -270,10 +270,11 @@ async fn an_attempt_that_times_out_inside_of_an_abort_layer_is_cut_alone() {
     let mut body = stack.oneshot(request).await.unwrap().into_body();
     assert!(log.dropped_at().is_some());
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "second");
-    // The second attempt is still in reach of the handle, but the first cause stays.
-    assert!(!handle.abort("stop"));
+    // What ended the first attempt is not the cause of the end, and the second is in reach of the handle.
+    assert!(exchange.cause().is_none());
+    assert!(handle.abort("stop"));
     assert!(body.frame().await.unwrap().unwrap_err().to_string().contains("stop"));
-    assert_eq!(exchange.cause().unwrap().outcome(), Outcome::TimedOut);
+    assert_eq!(exchange.cause().unwrap().outcome(), Outcome::Aborted);
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,4 +287,33 @@ async fn polled_after_its_end_a_call_does_nothing() {
     let _body = call.as_mut().await.unwrap();
     let again = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
     assert!(again);
+}
+
+// What Finalize reported within was the end of an attempt. The limits hold for the next.
+#[tokio::test(start_paused = true)]
+async fn a_limit_around_a_retry_holds_after_an_attempt_was_reported_within() {
+    let calls = Arc::new(Mutex::new(0));
+    let attempts =
+        FinalizeLayer::new(|_: &Parts| drop::<Ending>).layer(service_fn(move |_: Request<()>| {
+            *calls.lock().unwrap() += 1;
+            let first = *calls.lock().unwrap() == 1;
+            async move {
+                if first {
+                    return Err(ScriptError::new("refused"));
+                }
+                pending::<Head>().await
+            }
+        }));
+    let retrying = service_fn(move |request: Request<()>| {
+        let attempts = attempts.clone();
+        async move {
+            assert!(attempts.clone().oneshot(request.clone()).await.is_err());
+            attempts.oneshot(request).await
+        }
+    });
+    let limits = Limits::new().total(5 * SECOND);
+    let start = Instant::now();
+    let call = TimeoutsLayer::new(limits).layer(retrying).oneshot(Request::new(()));
+    let response = tokio::time::timeout(3600 * SECOND, call).await.unwrap().unwrap();
+    assert_eq!((response.status(), start.elapsed()), (StatusCode::GATEWAY_TIMEOUT, 5 * SECOND));
 }
