@@ -1,4 +1,4 @@
-//! The layers in a tonic server (truths.md 14; faults.md 24, 25, 47).
+//! The layers in a tonic server (truths.md 14; faults.md 12, 14, 24, 25, 47).
 
 use std::{
     net::SocketAddr,
@@ -24,6 +24,7 @@ use crate::server::{Endings, endings};
 
 mod aborts;
 mod ends;
+mod limits;
 mod service;
 
 /// A tonic server under the whole stack, with heartbeats far too often.

@@ -6,10 +6,13 @@
 
 mod abort;
 mod clients;
+mod drain;
 mod ends;
 mod grpc;
 mod inject;
+mod limits;
 mod reader;
 mod server;
+mod shutdown;
 mod stage;
 mod upstreams;

@@ -1,6 +1,6 @@
 //! Reads one response over HTTP/1 or HTTP/2, for tests that promise the same of both.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -85,12 +85,17 @@ impl Reader {
     /// The same with room for so many bytes that are not read yet. Less than usual holds the server back soon. More
     /// lets HTTP/2 clients take a flood of small frames, which they refuse by that measure.
     pub(crate) async fn get_with_room(wire: Wire, server: &Server, room: u32) -> Self {
+        Self::get_at(wire, server.addr(), room).await
+    }
+
+    /// The same of a server that the test made itself.
+    pub(crate) async fn get_at(wire: Wire, addr: SocketAddr, room: u32) -> Self {
         match wire {
             Wire::H1(_) => {
                 let connected = if room < 65_535 {
-                    H1::connect_with_small_buffers(server.addr()).await
+                    H1::connect_with_small_buffers(addr).await
                 } else {
-                    H1::connect(server.addr()).await
+                    H1::connect(addr).await
                 };
                 let mut client = connected.unwrap();
                 client.get("/").await.unwrap();
@@ -100,7 +105,7 @@ impl Reader {
                 Self { status, wire: Response::H1 { client, head, length } }
             }
             Wire::H2(_) => {
-                let mut client = H2::with_window(server.addr(), room).await.unwrap();
+                let mut client = H2::with_window(addr, room).await.unwrap();
                 let (head, body) = client.request("GET", "/", &[]).await.unwrap();
                 let (headers, frames) = (head.headers, Vec::new());
                 let wire = Response::H2 { _client: client, headers, body, frames };

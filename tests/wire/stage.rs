@@ -3,6 +3,10 @@
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -10,11 +14,18 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body::{Body as HttpBody, Frame};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{Client, Error},
+    rt::TokioExecutor,
+};
+use testkit::Upstream;
 use tower::{Service, ServiceBuilder, service_fn};
 use tower_lifeline::{
     abort::{AbortHandle, AbortLayer},
     error::{AsError, BoxError},
     final_frame::FinalFrameLayer,
+    timeouts::TimedOut,
 };
 
 use crate::{
@@ -33,6 +44,21 @@ pub(crate) fn answering<B: Send>(
     service_fn(move |_| {
         let response = make();
         async { Ok(response) }
+    })
+}
+
+/// Forwards every request to the upstream, with hyper-util's client.
+pub(crate) fn forwarding(
+    upstream: &Upstream,
+) -> impl Service<Request<Body>, Response = Response<Incoming>, Error = Error, Future: Send>
++ Clone
++ Send
++ Sync
++ use<> {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let uri = format!("http://{}/", upstream.addr());
+    service_fn(move |_: Request<Body>| {
+        client.request(Request::get(&uri).body(Body::empty()).unwrap())
     })
 }
 
@@ -82,6 +108,29 @@ pub(crate) fn aborted_event(reason: &str) -> String {
     format!(
         "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"aborted\",\"message\":\"{reason}\",\"code\":\"{reason}\"}}}}\n\n"
     )
+}
+
+/// The last event that a client sees of a time limit.
+pub(crate) fn timed_out_event(limit: &TimedOut) -> String {
+    let code = limit.limit();
+    format!(
+        "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"timeout\",\"message\":\"{limit}\",\"code\":\"{code}\"}}}}\n\n"
+    )
+}
+
+/// Counts how often a body is polled.
+pub(crate) fn count_polls<B>(
+    body: B,
+    polls: Arc<AtomicUsize>,
+) -> impl HttpBody<Data = B::Data, Error = B::Error>
+where
+    B: HttpBody<Data = Bytes>,
+{
+    let mut body = Box::pin(body);
+    Does::new(move |cx| {
+        polls.fetch_add(1, Ordering::SeqCst);
+        body.as_mut().poll_frame(cx)
+    })
 }
 
 /// A body that does what a function says.

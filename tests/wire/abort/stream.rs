@@ -12,6 +12,7 @@ use tower_lifeline::{
     abort::{AbortHandle, AbortKind, AbortLayer},
     exchange::Outcome,
     final_frame::FinalFrameLayer,
+    sse::Decoder,
 };
 
 use super::{SIGNAL, median};
@@ -52,6 +53,7 @@ async fn at_an_event_boundary_a_reading_client_gets_the_final_event_and_a_clean_
     assert!(median(times.clone()) <= SIGNAL, "{times:?}");
 }
 
+// faults.md 25.
 #[tokio::test]
 async fn an_event_that_was_under_way_is_left_out() {
     for wire in Wire::ALL {
@@ -66,6 +68,32 @@ async fn an_event_that_was_under_way_is_left_out() {
     }
 }
 
+// faults.md 25.
+#[tokio::test]
+async fn without_a_final_frame_nothing_is_added_to_half_an_event_which_no_parser_takes_for_one() {
+    for wire in Wire::ALL {
+        let handle = AbortHandle::new();
+        let given = handle.clone();
+        let (tell, mut endings) = endings();
+        let stack = ServiceBuilder::new()
+            .layer(AbortLayer::new(move |_| given.clone()))
+            .layer(tell.layer())
+            .service(answering(|| sse(Script::new().data("data: one\n\ndata: tw").stall())));
+        let server = Server::start(wire.front(), stack).await;
+        let mut reader = Reader::get(wire, &server).await;
+        reader.read_to("data: tw").await;
+        assert!(handle.abort("stop"));
+        let (body, over) = reader.rest().await;
+        assert_eq!((body.as_str(), over), ("data: one\n\ndata: tw", wire.cut()), "{wire:?}");
+        assert_eq!(endings.next(LIMIT).await.outcome, Outcome::Aborted, "{wire:?}");
+
+        let (mut decoder, mut bytes) = (Decoder::default(), body.into());
+        let events = std::iter::from_fn(|| decoder.decode(&mut bytes));
+        assert_eq!(events.count(), 1, "{wire:?}");
+    }
+}
+
+// faults.md 25.
 #[tokio::test]
 async fn in_an_event_too_large_to_be_held_back_nothing_is_added_and_the_cut_is_seen() {
     let half = format!("data: one\n\ndata: {}", "x".repeat(100_000));

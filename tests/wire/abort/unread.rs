@@ -8,17 +8,10 @@ use std::{
     time::Duration,
 };
 
-use axum::body::Body;
-use http::{Request, Response};
-use http_body::Body as HttpBody;
-use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client, Error},
-    rt::TokioExecutor,
-};
+use http::Response;
 use testkit::{Play, Upstream};
 use tokio::time::{Instant, sleep, timeout};
-use tower::{Service, ServiceBuilder, service_fn};
+use tower::ServiceBuilder;
 use tower_lifeline::{
     abort::{AbortHandle, AbortLayer},
     exchange::Outcome,
@@ -30,7 +23,7 @@ use super::median;
 use crate::{
     reader::{Over, Reader, Wire},
     server::{AT_ONCE, Endings, LIMIT, Server, endings},
-    stage::{Does, aborted_event},
+    stage::{aborted_event, count_polls, forwarding},
 };
 
 const EVENT: &str =
@@ -49,21 +42,6 @@ struct Held {
     polls: Arc<AtomicUsize>,
     reader: Reader,
     _server: Server,
-}
-
-/// Forwards every request to the upstream, with hyper-util's client.
-fn forwarding(
-    upstream: &Upstream,
-) -> impl Service<Request<Body>, Response = Response<Incoming>, Error = Error, Future: Send>
-+ Clone
-+ Send
-+ Sync
-+ 'static {
-    let client = Client::builder(TokioExecutor::new()).build_http();
-    let uri = format!("http://{}/", upstream.addr());
-    service_fn(move |_: Request<Body>| {
-        client.request(Request::get(&uri).body(Body::empty()).unwrap())
-    })
 }
 
 impl Held {
@@ -123,21 +101,6 @@ impl Held {
         assert_eq!((ending.outcome, ending.reason()), (Outcome::Aborted, Some("stop")));
         took
     }
-}
-
-/// Counts how often a body is polled.
-fn count_polls<B>(
-    body: B,
-    polls: Arc<AtomicUsize>,
-) -> impl HttpBody<Data = B::Data, Error = B::Error>
-where
-    B: HttpBody<Data = bytes::Bytes>,
-{
-    let mut body = Box::pin(body);
-    Does::new(move |cx| {
-        polls.fetch_add(1, Ordering::SeqCst);
-        body.as_mut().poll_frame(cx)
-    })
 }
 
 fn flood() -> Play {

@@ -16,6 +16,7 @@ fn heartbeats(bytes: &[u8]) -> usize {
     bytes.windows(HEARTBEAT.len()).filter(|window| *window == HEARTBEAT).count()
 }
 
+// faults.md 6.
 #[tokio::test]
 async fn nothing_more_is_taken_for_a_client_that_does_not_read() {
     for front in Front::H1S {
@@ -42,6 +43,7 @@ async fn nothing_more_is_taken_for_a_client_that_does_not_read() {
     }
 }
 
+// faults.md 6.
 #[tokio::test]
 async fn heartbeats_do_not_pile_up_for_an_h2_client_that_does_not_read() {
     let interval = Duration::from_millis(50);
@@ -101,6 +103,7 @@ async fn completed_is_not_delivered() {
     }
 }
 
+// faults.md 10: the limit.
 #[tokio::test]
 async fn a_client_that_has_gone_silent_is_not_found() {
     for front in Front::H2S {
@@ -112,6 +115,20 @@ async fn a_client_that_has_gone_silent_is_not_found() {
         client.freeze();
         endings.none_within(MOMENT).await;
     }
+}
+
+// faults.md 10: what helps.
+#[tokio::test]
+async fn a_client_that_has_gone_silent_is_found_by_pings() {
+    let log = Log::new();
+    let play = |script: Script| script.data("data: 1\n\n").stall();
+    let (server, mut endings) = stream(Front::H2Pings, &log, play).await;
+    let mut client = H2::connect(server.addr()).await.unwrap();
+    let (_, mut body) = client.request("GET", "/", &[]).await.unwrap();
+    assert_eq!(body.next(LIMIT).await, H2Next::Data("data: 1\n\n".into()));
+    endings.none_within(MOMENT).await;
+    client.freeze();
+    assert_left_after(&endings.only(server).await, "data: 1\n\n");
 }
 
 #[tokio::test]

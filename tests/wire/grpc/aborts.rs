@@ -19,7 +19,7 @@ use super::{
 use crate::{server::LIMIT, stage::Does};
 
 /// What a stream is reset with that was cut in the middle of a message, and what a client makes of it.
-const CUT: (Reason, Code) = if cfg!(feature = "h2") {
+pub(super) const CUT: (Reason, Code) = if cfg!(feature = "h2") {
     (Reason::CANCEL, Code::Cancelled)
 } else {
     (Reason::INTERNAL_ERROR, Code::Internal)
@@ -86,6 +86,7 @@ async fn a_message_that_was_taken_at_the_moment_of_the_abort_is_not_lost() {
     assert_eq!(seen, (vec!["last".into()], Code::Cancelled, "stop".into()));
 }
 
+// faults.md 25.
 #[tokio::test]
 async fn an_abort_in_the_middle_of_a_message_resets_the_stream_and_gives_no_status() {
     let whole = message("a whole message");

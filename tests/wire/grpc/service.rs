@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Buf, BufMut, Bytes};
@@ -96,12 +97,21 @@ impl Drop for Tonic {
 
 /// Calls the service with tonic's own client.
 pub(super) async fn call(addr: SocketAddr) -> Result<Call, Status> {
+    call_within(addr, None).await
+}
+
+/// The same with a time for the whole of the call, which the server is told.
+pub(super) async fn call_within(addr: SocketAddr, time: Option<Duration>) -> Result<Call, Status> {
     let called = async {
         let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
         let mut client = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
         client.ready().await.unwrap();
         let path = PathAndQuery::from_static(PATH);
-        client.server_streaming(tonic::Request::new(Bytes::new()), path, Plain).await
+        let mut request = tonic::Request::new(Bytes::new());
+        if let Some(time) = time {
+            request.set_timeout(time);
+        }
+        client.server_streaming(request, path, Plain).await
     };
     let response = timeout(LIMIT, called).await.expect("no head")?;
     Ok(Call(response.into_inner()))
