@@ -25,7 +25,7 @@ use crate::{
     plan::{Action, Case, case},
     probe::Probe,
     quiet::hush_scripted_panics,
-    subjects::{Call, Outer, Part},
+    subjects::{Call, DRAIN, Outer, Part},
 };
 
 /// How it ended for the client.
@@ -67,6 +67,8 @@ pub(crate) struct Run<'a> {
     pub(crate) seen: Seen,
     stage: Stage,
     aborts: usize,
+    /// What the inner body had done when the client left it in the stream.
+    pub(crate) left: Option<Vec<Event>>,
 }
 
 impl Run<'_> {
@@ -150,6 +152,13 @@ impl Run<'_> {
         }
     }
 
+    fn leave(&mut self) {
+        if let Stage::Reading(_) = self.stage {
+            self.left = Some(self.probe.log.story());
+        }
+        self.stage = Stage::Over;
+    }
+
     async fn act(&mut self, action: Action) {
         match action {
             Action::Poll => self.poll(),
@@ -171,7 +180,8 @@ async fn play(case: &Case) {
     let probe = Probe::new();
     let mut service = case.subject.around(case.plan.upstream(&probe), &probe);
     let stage = Stage::Uncalled;
-    let mut run = Run { case, probe: probe.clone(), seen: Seen::default(), stage, aborts: 0 };
+    let mut run =
+        Run { case, probe: probe.clone(), seen: Seen::default(), stage, aborts: 0, left: None };
     if case.abort_before_the_call {
         run.abort();
     }
@@ -184,9 +194,9 @@ async fn play(case: &Case) {
         run.act(Action::Poll).await;
         run.act(Action::Sleep(1)).await;
     }
-    // The client leaves, if it is still there; what was cut is dropped by a task.
-    run.stage = Stage::Over;
-    sleep(Duration::from_secs(1)).await;
+    // The client leaves, if it is still there; what was cut is dropped by a task, and what was left is read by one.
+    run.leave();
+    sleep(DRAIN + Duration::from_secs(1)).await;
 
     let log = &run.probe.log;
     assert!(log.dropped_at().is_some(), "the inner body is still there");

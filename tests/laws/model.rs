@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 use testkit::{Event, ScriptError};
-use tower_lifeline::{abort::Aborted, exchange::Outcome, final_frame::BodyPanicked};
+use tower_lifeline::{
+    abort::Aborted,
+    exchange::{DrainEnd, Outcome},
+    final_frame::BodyPanicked,
+};
 
 use crate::{
     machine::{Run, Terminal},
@@ -17,6 +21,15 @@ struct View {
     bytes: usize,
     /// It came to its end: `None`, trailers, or a last frame that was flagged as such.
     clean: bool,
+}
+
+/// A stream that was read on.
+struct Drained {
+    /// Frames and bytes until the client left.
+    before: (u64, u64),
+    end: DrainEnd,
+    /// How the body itself ended.
+    body: Outcome,
 }
 
 impl Run<'_> {
@@ -49,6 +62,39 @@ impl Run<'_> {
     /// What came in place of the response.
     fn answered(&self) -> bool {
         self.seen.status.is_some_and(|status| status == 503)
+    }
+
+    /// What was read on after the client had left: how the drain and the body ended, and what the client had been given.
+    fn drained(&self) -> Option<Drained> {
+        let (subject, plan) = (self.case.subject, &self.case.plan);
+        let left = self.left.as_ref().filter(|_| subject.has(Part::Detach))?;
+        let frames = left.iter().filter(|event| matches!(event, Event::Data(_))).count();
+        let before: usize = plan.data().take(frames).map(str::len).sum();
+        let announced = plan.announced(subject.sees_heads());
+        let ended = |event: &Event| {
+            matches!(event, Event::End | Event::Trailers | Event::Error | Event::Panic)
+        };
+        let over = left.iter().any(ended)
+            || plan.flagged_after(frames)
+            || announced.is_some_and(|length| before >= length);
+        if self.seen.aborted.is_some() || over || !left.contains(&Event::Poll) {
+            return None;
+        }
+        let inner = self.inner();
+        let short = announced.is_some_and(|length| inner.bytes < length);
+        let all_there = announced.is_some_and(|length| inner.bytes >= length);
+        let (end, body) = if self.logged(&Event::Panic) {
+            (DrainEnd::Failed, Outcome::Panicked)
+        } else if self.logged(&Event::Error) {
+            (DrainEnd::Failed, Outcome::Failed)
+        } else if inner.clean && short {
+            (DrainEnd::Failed, Outcome::Truncated)
+        } else if inner.clean || all_there {
+            (DrainEnd::Completed, Outcome::Completed)
+        } else {
+            (DrainEnd::Limit, Outcome::Disconnected)
+        };
+        Some(Drained { before: (frames as u64, before as u64), end, body })
     }
 
     fn text(&self) -> Vec<u8> {
@@ -171,11 +217,15 @@ pub(crate) fn assert_ending(run: &Run<'_>) {
         assert_eq!(run.probe.outcomes(), []);
         return;
     }
+    if let Some(drained) = run.drained() {
+        return assert_drained(run, &drained);
+    }
     let expected = outcomes(run);
     let outcome = run.probe.outcomes().first().map_or(expected[0], |(_, outcome)| *outcome);
     assert!(expected.contains(&outcome), "{outcome}, not one of {expected:?}");
     run.probe.assert_ended(subject, outcome);
     for ending in run.probe.endings() {
+        assert_eq!(ending.drained, None);
         assert_eq!(outcome == Outcome::Aborted, run.seen.aborted.is_some(), "abort() lied");
         if let Some(reason) = &run.seen.aborted {
             assert_eq!(ending.reason(), Some(reason.as_str()));
@@ -185,6 +235,20 @@ pub(crate) fn assert_ending(run: &Run<'_>) {
             let taken = (ending.frames, ending.bytes);
             assert_eq!(taken, (given.len() as u64, given.concat().len() as u64));
         }
+    }
+}
+
+/// Finalize says that the client left and what was read since then; Tee, which has it all, how the body ended.
+fn assert_drained(run: &Run<'_>, drained: &Drained) {
+    let subject = run.case.subject;
+    let told = [(Part::Finalize, Outcome::Disconnected), (Part::Tee, drained.body)];
+    let expected: Vec<_> = told.into_iter().filter(|(part, _)| subject.has(*part)).collect();
+    assert_eq!(run.probe.outcomes(), expected);
+    for ending in run.probe.endings() {
+        let told = ending.drained.unwrap();
+        let all = run.given().concat().len() as u64;
+        assert_eq!((ending.frames, ending.bytes), drained.before);
+        assert_eq!((told.end, told.bytes), (drained.end, all - drained.before.1));
     }
 }
 

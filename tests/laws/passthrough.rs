@@ -23,7 +23,7 @@ use crate::{
     calling::{call, failing},
     probe::Probe,
     reading::{observe, poll, trailers},
-    subjects::{Part, SSE, Upstream, all, layers},
+    subjects::{Part, SSE, Upstream, all, isolated, layers},
 };
 
 /// Something that others have put into a request or a response.
@@ -68,7 +68,7 @@ fn assert_ready_as_told<B, S: Service<Request<B>, Error = ScriptError>>(
 
 #[test]
 fn readiness_is_the_services_own() {
-    for subject in all() {
+    for subject in all().chain(isolated()) {
         let service = subject.around(BoxService::new(Readiness::new()), &Probe::new());
         assert_ready_as_told(service, &subject.to_string());
     }
@@ -79,7 +79,7 @@ fn readiness_is_the_services_own() {
 // That it is of the same type is what `Boxed` says.
 #[tokio::test]
 async fn the_error_of_the_service_is_its_own() {
-    for subject in layers() {
+    for subject in layers().chain(isolated().filter(|subject| subject.sees_heads())) {
         let error = call(subject, &Probe::new(), failing("refused")).await.unwrap_err();
         let root = std::error::Error::source(&error).unwrap().to_string();
         assert_eq!(
@@ -113,7 +113,7 @@ fn assert_untouched<A, B>(seen: &Request<A>, sent: &Request<B>, name: &str) {
 
 #[tokio::test]
 async fn the_request_reaches_the_service_untouched_but_for_the_exchange() {
-    for subject in layers() {
+    for subject in layers().chain(isolated().filter(|subject| subject.sees_heads())) {
         for known in [None, Some(Exchange::new())] {
             let seen = Arc::new(Mutex::new(None));
             let upstream: Upstream = BoxService::new(service_fn({
@@ -170,7 +170,7 @@ async fn a_request_whose_body_is_captured_reaches_the_service_untouched() {
 
 #[tokio::test]
 async fn the_head_of_the_response_passes_untouched() {
-    for subject in all() {
+    for subject in all().chain(isolated()) {
         let response = Response::builder()
             .status(StatusCode::IM_A_TEAPOT)
             .version(Version::HTTP_10)
@@ -207,7 +207,7 @@ async fn the_body_of_an_upgrade_is_not_touched_and_gets_no_heartbeat() {
         let script = Script::new().data("data: half").sleep(Duration::from_secs(3600));
         script.data(" an event").trailers(trailers()).eos(Eos::Never)
     };
-    for subject in layers() {
+    for subject in layers().chain(isolated().filter(|subject| subject.sees_heads())) {
         for (method, status) in upgrades() {
             let (request, response) = upgrade(method, status, script());
             let seen = subject.respond(&Probe::new(), request, response).await;

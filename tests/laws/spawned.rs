@@ -149,7 +149,7 @@ fn the_fallback_of_an_async_hook_is_called_when_its_task_is_cut_short() {
 #[test]
 fn a_body_may_be_dropped_on_a_thread_that_knows_no_runtime() {
     let runtime = runtime();
-    for subject in all() {
+    for subject in all().filter(|subject| subject.releases_at_once()) {
         let probe = Probe::new();
         let body = runtime.block_on(async {
             let script = Script::new().data("data: 1\n\nda").stall();

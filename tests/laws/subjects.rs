@@ -3,7 +3,7 @@
 use std::{fmt, future::ready, sync::Mutex, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, header, request::Parts};
+use http::{Request, Response, header, request::Parts, response};
 use http_body::Body;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use testkit::{Script, ScriptError};
@@ -11,9 +11,13 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxSer
 use tower_lifeline::{
     Media,
     abort::{AbortBody, AbortLayer},
+    detach::{DetachBody, DetachLayer, DrainLimits},
+    early_head::EarlyHeadLayer,
     error::BoxError,
     final_frame::{Final, FinalFrameBody, FinalFrameLayer},
     finalize::{FinalizeBody, FinalizeLayer},
+    first_frame::{Begin, FirstFrameLayer},
+    isolate::{IsolateBody, IsolateLayer},
     keepalive::{Heartbeat, IdleKeepaliveBody, IdleKeepaliveLayer},
     tee::{TeeBody, TeeLayer, TeeRequestLayer},
     timeouts::{Activity, Limits, TimeoutsBody, TimeoutsLayer},
@@ -31,6 +35,11 @@ pub(crate) type Call = <Boxed as Service<Request<Script>>>::Future;
 
 pub(crate) const INTERVAL: Duration = Duration::from_secs(15);
 
+/// How long a body is read on whose reader has left.
+pub(crate) const DRAIN: Duration = Duration::from_secs(60);
+
+const AGES: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Tee,
@@ -39,12 +48,26 @@ pub(crate) enum Part {
     Timeouts,
     IdleKeepalive,
     FinalFrame,
+    Detach,
+    EarlyHead,
+    FirstFrame,
+    Isolate,
 }
 
 /// All of them, and none that is ever hit: what they do is for their own tests.
 fn limits() -> Limits {
-    let ages = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-    Limits::new().head(ages).first_frame(ages).idle(ages).total(ages).unread(ages)
+    Limits::new().head(AGES).first_frame(AGES).idle(AGES).total(AGES).unread(AGES)
+}
+
+/// Reads on for this long.
+fn drains() -> DetachLayer<fn(&Parts) -> fn(&response::Parts) -> bool> {
+    DetachLayer::new(DrainLimits::new().time(DRAIN))
+}
+
+/// Would send every head early, and never comes to it.
+fn early() -> EarlyHeadLayer<fn(&Parts) -> fn() -> bool> {
+    let always: fn(&Parts) -> fn() -> bool = |_| || true;
+    EarlyHeadLayer::new(AGES).when(always)
 }
 
 pub(crate) struct Subject {
@@ -58,10 +81,12 @@ pub(crate) struct Subject {
 
 /// In the documented order, outermost first.
 pub(crate) const STACK: Subject = Subject::layer(
-    "IdleKeepalive > FinalFrame > Abort > Timeouts > Finalize > Tee",
+    "IdleKeepalive > FinalFrame > Detach > EarlyHead > Abort > Timeouts > Finalize > Tee",
     &[
         Part::IdleKeepalive,
         Part::FinalFrame,
+        Part::Detach,
+        Part::EarlyHead,
         Part::Abort,
         Part::Timeouts,
         Part::Finalize,
@@ -74,6 +99,8 @@ pub(crate) const STACK: Subject = Subject::layer(
             ServiceBuilder::new()
                 .layer(IdleKeepaliveLayer::new(INTERVAL))
                 .layer(FinalFrameLayer::by_media())
+                .layer(drains())
+                .layer(early())
                 .layer(AbortLayer::new(move |_| handle.clone()))
                 .layer(TimeoutsLayer::new(limits()))
                 .layer(FinalizeLayer::new(move |_| reporter.hook()))
@@ -110,7 +137,7 @@ pub(crate) const REVERSE: Subject = Subject::layer(
     },
 );
 
-static ALL: [Subject; 15] = [
+static ALL: [Subject; 19] = [
     Subject::layer("TeeLayer", &[Part::Tee], |upstream, probe| {
         let probe = probe.clone();
         boxed(TeeLayer::new(move |_: &Parts| probe.sink()).layer(upstream))
@@ -131,6 +158,13 @@ static ALL: [Subject; 15] = [
     }),
     Subject::layer("FinalFrameLayer", &[Part::FinalFrame], |upstream, _| {
         boxed(FinalFrameLayer::by_media().layer(upstream))
+    }),
+    Subject::layer("DetachLayer", &[Part::Detach], |upstream, _| boxed(drains().layer(upstream))),
+    Subject::layer("EarlyHeadLayer", &[Part::EarlyHead], |upstream, _| {
+        boxed(early().layer(upstream))
+    }),
+    Subject::layer("FirstFrameLayer", &[Part::FirstFrame], |upstream, _| {
+        boxed(FirstFrameLayer::new(|_| Begin::any_byte()).layer(upstream))
     }),
     STACK,
     REVERSE,
@@ -166,6 +200,9 @@ static ALL: [Subject; 15] = [
     Subject::without_layer("FinalFrameBody", &[Part::FinalFrame], |upstream, _| {
         wrapped(upstream, |body, media| FinalFrameBody::new(body, media, Final::by_media))
     }),
+    Subject::without_layer("DetachBody", &[Part::Detach], |upstream, _| {
+        wrapped(upstream, |body, _| DetachBody::new(body, &drains()))
+    }),
     // Its upstream's body is sent through it as a request body, and comes back.
     Subject::without_layer("TeeRequestLayer", &[Part::Tee], |upstream, probe| {
         let probe = probe.clone();
@@ -182,6 +219,21 @@ static ALL: [Subject; 15] = [
         }))
     }),
 ];
+
+static ISOLATED: [Subject; 2] = [
+    Subject::layer("IsolateLayer", &[Part::Isolate], |upstream, _| {
+        boxed(IsolateLayer::new(1).layer(upstream))
+    }),
+    Subject::without_layer("IsolateBody", &[Part::Isolate], |upstream, _| {
+        wrapped(upstream, |body, _| IsolateBody::new(body, 1))
+    }),
+];
+
+/// What reads on a thread of its own. It is no part of [`all`]: a paused clock stands still while such a thread is in use,
+/// and when that reads, and how far ahead, is no law's matter.
+pub(crate) fn isolated() -> impl Iterator<Item = &'static Subject> {
+    ISOLATED.iter()
+}
 
 /// Every subject.
 pub(crate) fn all() -> impl Iterator<Item = &'static Subject> {
@@ -232,6 +284,22 @@ impl Subject {
     /// Hands every frame on as it is, and knows nothing of events.
     pub(crate) fn keeps_frames(&self) -> bool {
         !self.has(Part::IdleKeepalive) && !self.has(Part::FinalFrame)
+    }
+
+    /// Reads no frame before its reader asks for one. FirstFrame does: it must, to know whether there is any.
+    pub(crate) fn reads_on_demand(&self) -> bool {
+        !self.has(Part::FirstFrame)
+    }
+
+    /// Drops the inner body with its reader. Detach does not: to read on is what it is for.
+    pub(crate) fn releases_at_once(&self) -> bool {
+        !self.has(Part::Detach)
+    }
+
+    /// Has a part that looks after a panic of its inner body. The others hand it on and say nothing of what follows.
+    pub(crate) fn minds_panics(&self) -> bool {
+        let mindless = [Part::IdleKeepalive, Part::EarlyHead, Part::FirstFrame];
+        self.parts.iter().any(|part| !mindless.contains(part))
     }
 
     pub(crate) fn around(&self, upstream: Upstream, probe: &Probe) -> Boxed {

@@ -10,7 +10,7 @@ use tower_lifeline::tee::Limit;
 use crate::{
     probe::Probe,
     reading::{Item, data, next, trailers},
-    subjects::{PLAIN, Part, SSE, all, reply},
+    subjects::{PLAIN, Part, SSE, all, isolated, reply},
 };
 
 /// Events and pieces of events, in frames that end anywhere.
@@ -32,7 +32,7 @@ fn pieces() -> Script {
 
 #[tokio::test(start_paused = true)]
 async fn frames_and_trailers_of_unknown_media_come_out_one_by_one_as_they_went_in() {
-    for subject in all() {
+    for subject in all().chain(isolated()) {
         let body = subject.body(&Probe::new(), reply(PLAIN, pieces().trailers(trailers()))).await;
         let read = drain(body).await;
         assert_eq!(read.frames, PIECES, "{subject}");
@@ -42,7 +42,7 @@ async fn frames_and_trailers_of_unknown_media_come_out_one_by_one_as_they_went_i
 
 #[tokio::test(start_paused = true)]
 async fn the_bytes_and_trailers_of_an_event_stream_come_out_as_they_went_in() {
-    for subject in all() {
+    for subject in all().chain(isolated()) {
         let body = subject.body(&Probe::new(), reply(SSE, pieces().trailers(trailers()))).await;
         let read = drain(body).await;
         assert_eq!(read.data, PIECES.concat(), "{subject}");
@@ -55,7 +55,7 @@ async fn the_bytes_and_trailers_of_an_event_stream_come_out_as_they_went_in() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unfinished_last_event_is_not_lost_at_a_clean_end() {
-    for subject in all() {
+    for subject in all().chain(isolated()) {
         let body = subject.body(&Probe::new(), reply(SSE, pieces().eos(Eos::Never))).await;
         let read = drain(body).await;
         assert_eq!(read.data, PIECES.concat(), "{subject}");
@@ -79,7 +79,7 @@ async fn every_frame_of_whole_events_is_handed_on_before_the_next_is_asked_for()
 #[tokio::test(start_paused = true)]
 async fn frames_of_one_byte_come_out_unchanged() {
     let text: String = (0..500).map(|n| format!("id: {n}\ndata: {n}\r\n\r\n")).collect();
-    for subject in all() {
+    for subject in all().chain(isolated()) {
         for media in [PLAIN, SSE] {
             let bytes = text.as_bytes().iter();
             let script = bytes.fold(Script::new(), |script, byte| script.data(vec![*byte]));
@@ -95,7 +95,7 @@ async fn frames_of_one_byte_come_out_unchanged() {
 #[tokio::test(start_paused = true)]
 async fn empty_frames_are_handed_on_at_their_place() {
     const FRAMES: [&str; 5] = ["", "data: 1\n\n", "", "", "data: 2\n\n"];
-    for subject in all() {
+    for subject in all().chain(isolated()) {
         for media in [PLAIN, SSE] {
             let script = FRAMES.iter().fold(Script::new(), |script, frame| script.data(*frame));
             let read = drain(subject.body(&Probe::new(), reply(media, script)).await).await;
@@ -108,7 +108,7 @@ async fn empty_frames_are_handed_on_at_their_place() {
 #[tokio::test(start_paused = true)]
 async fn a_frame_of_64_mib_is_handed_on_without_a_copy_and_recorded_up_to_the_limit() {
     let huge = Bytes::from(vec![b'x'; 64 << 20]);
-    for subject in all() {
+    for subject in all().chain(isolated()) {
         for media in [PLAIN, SSE] {
             let probe = Probe::recording_within(Limit::first(1000));
             let script = Script::new().data(huge.clone()).data("\n\n");
@@ -128,7 +128,7 @@ async fn a_frame_of_64_mib_is_handed_on_without_a_copy_and_recorded_up_to_the_li
 
 #[tokio::test(start_paused = true)]
 async fn an_error_comes_out_as_the_very_same_value_after_all_the_bytes_before_it() {
-    for subject in all() {
+    for subject in all().chain(isolated()) {
         let script = Script::new().data("one").data("two").error("boom");
         let read = drain(subject.body(&Probe::new(), reply(PLAIN, script)).await).await;
         assert_eq!(read.frames, ["one", "two"], "{subject}");
@@ -139,7 +139,7 @@ async fn an_error_comes_out_as_the_very_same_value_after_all_the_bytes_before_it
 
 #[tokio::test(start_paused = true)]
 async fn a_response_without_a_media_type_is_taken_for_bytes() {
-    for subject in all() {
+    for subject in all().chain(isolated()) {
         let script = Script::new().data("data: 1").data("\n");
         let read = drain(subject.body(&Probe::new(), Response::new(script)).await).await;
         assert_eq!(read.frames, ["data: 1", "\n"], "{subject}");

@@ -8,14 +8,14 @@ use std::{
 };
 
 use testkit::{Event, Script, Wakes, drain};
-use tokio::runtime;
+use tokio::{runtime, time::sleep};
 use tower_lifeline::{exchange::Outcome, finalize::Ending};
 
 use crate::{
     calling::{call, failing, hanging, panicking, panicking_at_once, poll_call},
     probe::Probe,
     reading::{data, next, poll},
-    subjects::{PLAIN, Part, SSE, all, layers, reply},
+    subjects::{DRAIN, PLAIN, Part, SSE, all, layers, reply},
 };
 
 #[tokio::test(start_paused = true)]
@@ -42,6 +42,10 @@ async fn a_client_that_leaves_before_the_first_frame_or_in_the_stream_is_disconn
                 while poll(&mut body, &Wakes::new()).is_some() {}
                 assert_eq!(probe.outcomes(), [], "{subject}");
                 drop(body);
+                if !subject.releases_at_once() {
+                    assert_eq!(probe.outcomes(), [], "{subject}");
+                    sleep(2 * DRAIN).await;
+                }
                 probe.assert_ended(subject, Outcome::Disconnected);
             }
         }
