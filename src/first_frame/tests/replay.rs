@@ -120,11 +120,15 @@ proptest! {
     #[test]
     fn whatever_a_stream_is_made_of_it_comes_out_as_it_went_in_or_is_answered_whole(
         words in vec(prop::sample::select(vec!["", ":\n", "data: a", "\n", "\r\n", "event: error\n", "id: 1\n"]), 0..20),
-        limit in 0_usize..600, ends in 0_u8..3,
+        pauses in vec(0_u64..400, 20), limit in 0_usize..600, ends in 0_u8..3,
     ) {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_time().start_paused(true).build().unwrap().block_on(async {
-            let body = words.iter().fold(Script::new(), |body, word| body.pending().data(*word));
+            let body = words.iter().zip(pauses).fold(Script::new(), |body, (word, pause)| {
+                // Some come together, some after the time limit.
+                let pause = Duration::from_millis(pause.saturating_sub(200));
+                body.pending().sleep(pause).data(*word)
+            });
             let body = match ends {
                 0 => body,
                 1 => body.trailers(trailers()),
