@@ -15,7 +15,7 @@ use super::{
     error::{Reset, cut_error},
     hold::Hold,
 };
-use crate::error::{BodyPanicked, BoxError};
+use crate::error::BoxError;
 
 /// A body that may be taken away at any moment, polled or not.
 pub(crate) struct CutBody<B, K> {
@@ -113,12 +113,9 @@ where
     /// Polls the body; the flag says that nothing follows.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Polled, bool)> {
         let Some(mut body) = self.slot.take() else {
-            // Without a cause it panicked in the poll before, and was lost.
-            let error = self.hold.cause().map_or_else(
-                || BodyPanicked::new("it was polled again after a panic".into()).into(),
-                |cause| cut_error(&cause, self.reset),
-            );
-            return Poll::Ready((Some(Err(error)), true));
+            // Without a cause it panicked in the poll before.
+            let cause = self.hold.cause();
+            return Poll::Ready((cause.map(|cause| Err(cut_error(&cause, self.reset))), true));
         };
         let budget = coop::poll_proceed(cx);
         let polled = match &budget {

@@ -44,7 +44,8 @@
 //! runtime. A hook that blocks holds up the task that it runs on; [`FinalizeLayer::spawned`] runs an async one in a task
 //! of its own. A hook that panics is counted in [`FinalizeTracker::hook_panics`] and harms nothing else.
 //!
-//! Put it outside of a retry layer: it reports, and so closes, the whole exchange with the first end it sees.
+//! Put it outside of a retry layer. Inside of one it reports each attempt, and what it says of the first is the outcome of the
+//! whole exchange, for every layer; limits and aborts hold for the attempts that follow.
 //!
 //! What no layer inside of the process can know: whether bytes that were handed to hyper reached the client; a client
 //! that sends nothing and has gone silent; a process that is killed.
