@@ -3,7 +3,7 @@
 use std::{fmt, future::ready, sync::Mutex, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, header, request::Parts, response};
+use http::{Request, Response, header, request::Parts};
 use http_body::Body;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use testkit::{Script, ScriptError};
@@ -59,13 +59,16 @@ fn limits() -> Limits {
     Limits::new().head(AGES).first_frame(AGES).idle(AGES).total(AGES).unread(AGES)
 }
 
+type ChooseDrain = fn(&Parts) -> fn(&http::response::Parts) -> bool;
+type ChooseEarly = fn(&Parts) -> fn() -> bool;
+
 /// Reads on for this long.
-fn drains() -> DetachLayer<fn(&Parts) -> fn(&response::Parts) -> bool> {
+fn drains() -> DetachLayer<ChooseDrain> {
     DetachLayer::new(DrainLimits::new().time(DRAIN))
 }
 
 /// Would send every head early, and never comes to it.
-fn early() -> EarlyHeadLayer<fn(&Parts) -> fn() -> bool> {
+fn early() -> EarlyHeadLayer<ChooseEarly> {
     let always: fn(&Parts) -> fn() -> bool = |_| || true;
     EarlyHeadLayer::new(AGES).when(always)
 }
