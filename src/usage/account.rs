@@ -149,7 +149,8 @@ impl Account {
         }
         let Some(dialect) = self.dialect else { return };
         let grammar = dialect.grammar();
-        if !grammar.needles.are_in(json) && (self.has_model || !MODEL.are_in(json)) {
+        let of_interest = grammar.needles.are_in(json) || (!self.has_model && MODEL.are_in(json));
+        if self.streams && !of_interest {
             return;
         }
         let Some(found) = Found::read(json, grammar.members) else { return };

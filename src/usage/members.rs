@@ -193,7 +193,12 @@ impl<'de> Visitor<'de> for Reader<'_, '_, 'de> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let Self { node, found } = self;
-        while seq.next_element_seed(Reader { node, found: &mut *found })?.is_some() {}
+        match node {
+            Node::Object(_) => {
+                while seq.next_element_seed(Reader { node, found: &mut *found })?.is_some() {}
+            }
+            _ => while seq.next_element::<IgnoredAny>()?.is_some() {},
+        }
         Self { node, found }.mark();
         Ok(())
     }
