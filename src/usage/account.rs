@@ -19,6 +19,9 @@ const TRIES: u8 = 8;
 
 static MODEL: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["\"model\""]));
 static ERROR: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["\"error\""]));
+/// Of a frame: an event's type has no quotes, nor has the end of OpenAI's streams.
+static ANY_ERROR: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["error"]));
+static DONE: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["[DONE]"]));
 const ERRORS: Members = &[("error", Node::Mark(Mark::Error))];
 
 /// What one response has said so far.
@@ -87,6 +90,20 @@ impl Account {
             self.streams = streams;
             self.publish();
         }
+    }
+
+    /// Whether whole events have not a word of interest. Such words lie in one line: a line end inside of a string is
+    /// written with an escape.
+    pub(super) fn is_dull(&self, events: &[u8]) -> bool {
+        if !self.streams || self.tries > 0 {
+            return false;
+        }
+        let of_interest = self.dialect.is_some_and(|dialect| {
+            dialect.grammar().needles.are_in(events)
+                || (dialect == Dialect::OpenAiChat && DONE.are_in(events))
+                || (!self.has_model && MODEL.are_in(events))
+        });
+        !of_interest && !ANY_ERROR.are_in(events)
     }
 
     pub(super) fn part(&mut self, part: &Part) {

@@ -21,20 +21,13 @@ const DEFAULT_LIMIT: usize = 1024 * 1024;
 #[must_use]
 pub struct UsageMeter {
     account: Account,
-    source: Source,
+    /// How the stream is made up, once that is known.
+    framing: Option<Framing>,
+    /// The first byte tells it. Otherwise, and without a framing, there is nothing of interest.
+    sniffs: bool,
     /// The status says that it worked, or there was no head.
     success: bool,
     limit: usize,
-}
-
-/// Where the parts come from.
-#[derive(Debug)]
-enum Source {
-    /// What comes tells.
-    Unread,
-    Known(Framing),
-    /// Nothing of interest can come.
-    Nothing,
 }
 
 impl UsageMeter {
@@ -45,7 +38,7 @@ impl UsageMeter {
             Some(dialect) => account.told(dialect),
             None => account.guess(None),
         }
-        Self { account, source: Source::Unread, success: true, limit: DEFAULT_LIMIT }
+        Self { account, framing: None, sniffs: true, success: true, limit: DEFAULT_LIMIT }
     }
 
     /// Guesses the dialect by the path of the request, see [`Dialect::detect`]. The content type of the response can take
@@ -68,20 +61,20 @@ impl UsageMeter {
         self.account.report()
     }
 
-    /// By the first byte, where the content type says nothing.
-    fn sniff(&self, data: &[u8]) -> Source {
-        let framing = match data.trim_ascii_start().first() {
-            None => return Source::Unread, // White space is nothing in any of them.
-            Some(b'{') if self.account.dialect() == Some(Dialect::Ollama) => {
-                Framing::lines(self.limit)
-            }
-            Some(b'{' | b'[') => Framing::values(self.limit),
-            Some(0) => Framing::frames(self.limit),
+    /// Finds the framing by the first byte, where the content type says nothing.
+    fn sniff(&mut self, data: &[u8]) {
+        // White space is nothing in any of them.
+        let Some(first) = data.trim_ascii_start().first() else { return };
+        let lines = self.account.dialect() == Some(Dialect::Ollama);
+        self.sniffs = false;
+        self.framing = match first {
+            b'{' if lines => Some(Framing::lines(self.limit)),
+            b'{' | b'[' => Some(Framing::values(self.limit)),
+            0 => Some(Framing::frames(self.limit)),
             // A comment, a field of an event, a byte order mark.
-            Some(b':' | b'd' | b'e' | b'i' | b'r' | 0xef) => Framing::events(self.limit),
-            Some(_) => return Source::Nothing,
+            b':' | b'd' | b'e' | b'i' | b'r' | 0xef => Some(Framing::events(self.limit)),
+            _ => None,
         };
-        Source::Known(framing)
     }
 }
 
@@ -92,14 +85,14 @@ impl Sink for UsageMeter {
         if self.account.guesses() {
             self.account.guess(dialect.filter(|dialect| dialect.talks_in(medium)));
         }
-        self.source = match medium {
-            Medium::Events => Source::Known(Framing::events(self.limit)),
-            Medium::Lines => Source::Known(Framing::lines(self.limit)),
-            Medium::Json => Source::Known(Framing::values(self.limit)),
-            Medium::Frames => Source::Known(Framing::frames(self.limit)),
-            Medium::Unclear if dialect.is_some() => Source::Unread,
-            Medium::Unclear | Medium::Other => Source::Nothing,
+        self.framing = match medium {
+            Medium::Events => Some(Framing::events(self.limit)),
+            Medium::Lines => Some(Framing::lines(self.limit)),
+            Medium::Json => Some(Framing::values(self.limit)),
+            Medium::Frames => Some(Framing::frames(self.limit)),
+            Medium::Unclear | Medium::Other => None,
         };
+        self.sniffs = medium == Medium::Unclear && dialect.is_some();
         self.success = head.status.is_success();
         if dialect == Some(Dialect::BedrockInvoke) && head.status == StatusCode::OK {
             self.account.count(counted(head));
@@ -110,10 +103,13 @@ impl Sink for UsageMeter {
         if data.is_empty() {
             return;
         }
-        if matches!(self.source, Source::Unread) {
-            self.source = self.sniff(&data);
+        if self.sniffs {
+            self.sniff(&data);
         }
-        let Source::Known(framing) = &mut self.source else { return };
+        let Some(framing) = &mut self.framing else { return };
+        if data.len() <= self.limit && framing.is_aligned(&data) && self.account.is_dull(&data) {
+            return;
+        }
         loop {
             let part = framing.next(&mut data);
             // An error in place of a response is none in a stream, though Gemini sends it in an array.
@@ -125,10 +121,8 @@ impl Sink for UsageMeter {
     }
 
     fn end(mut self, _: Outcome) {
-        if let Source::Known(framing) = &mut self.source {
-            if let Some(part) = framing.finish() {
-                self.account.part(&part);
-            }
+        if let Some(part) = self.framing.as_mut().and_then(Framing::finish) {
+            self.account.part(&part);
         }
     }
 }

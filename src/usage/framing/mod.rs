@@ -61,6 +61,12 @@ impl Framing {
         }
     }
 
+    /// Whether `chunk` would be whole events and nothing else, so that it may be left out.
+    pub(super) fn is_aligned(&self, chunk: &[u8]) -> bool {
+        let Self::Events(decoder) = self else { return false };
+        (chunk.ends_with(b"\n\n") || chunk.ends_with(b"\r\n\r\n")) && decoder.is_between_events()
+    }
+
     /// Takes what lacks its end: a stream that was cut may still have said all of it.
     pub(super) fn finish(&mut self) -> Option<Part> {
         match self {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::samples::samples;
+use super::samples::{eventwise, samples};
 use crate::sse::tests::random::cut;
 
 proptest! {
@@ -38,6 +38,7 @@ proptest! {
         }
         let body = Bytes::from(body);
         let whole = sample.read([body.clone()]);
+        prop_assert_eq!(&sample.read(eventwise(&body)), &whole, "{} eventwise", sample.name);
         prop_assert_eq!(sample.read(cut(body, &lengths)), whole, "{}", sample.name);
     }
 
@@ -49,6 +50,7 @@ proptest! {
         let sample = which.get(&samples);
         let read = |pieces| super::samples::read(sample.meter_of(limit), pieces);
         let whole = read(vec![sample.body.clone()]);
+        prop_assert_eq!(&read(eventwise(&sample.body)), &whole, "{} eventwise", sample.name);
         prop_assert_eq!(read(cut(sample.body.clone(), &lengths)), whole, "{}", sample.name);
     }
 

@@ -138,3 +138,16 @@ pub(super) fn line(usage: &Usage) -> String {
         if usage.error_event { " error" } else { "" },
     )
 }
+
+/// Cuts a stream behind each blank line, as servers send their events.
+pub(super) fn eventwise(body: &Bytes) -> Vec<Bytes> {
+    let mut rest = body.clone();
+    let mut events = vec![];
+    while let Some(end) = (1..rest.len())
+        .find(|end| rest[..*end].ends_with(b"\n\n") || rest[..*end].ends_with(b"\r\n\r\n"))
+    {
+        events.push(rest.split_to(end));
+    }
+    events.push(rest);
+    events
+}

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::samples::{EVENTS, Sample, head, line, read, sample, samples};
+use super::samples::{EVENTS, Sample, eventwise, head, line, read, sample, samples};
 use crate::{
     tee::Sink,
     usage::{Certainty, Dialect, Terminator, Usage, UsageMeter},
@@ -188,6 +188,18 @@ fn every_stream_is_read_the_same_at_every_split() {
             let pieces = [sample.body.slice(..at), sample.body.slice(at..)];
             assert_eq!(line(&sample.read(pieces)), expected(&sample), "{} at {at}", sample.name);
         }
+    }
+}
+
+#[test]
+fn every_stream_is_read_the_same_event_by_event() {
+    for sample in samples() {
+        assert_eq!(
+            line(&sample.read(eventwise(&sample.body))),
+            expected(&sample),
+            "{}",
+            sample.name
+        );
     }
 }
 
