@@ -142,7 +142,7 @@ impl Dialect {
             Some(Self::OpenAiChat)
         } else if found.has(Mark::Candidates) {
             Some(Self::Gemini)
-        } else if found.has(Mark::CreatedAt) {
+        } else if found.has(Mark::CreatedAt) && object.is_empty() {
             Some(Self::Ollama)
         } else {
             found.has(Mark::CamelStopReason).then_some(Self::BedrockConverse)

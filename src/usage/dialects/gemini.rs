@@ -11,6 +11,8 @@ use crate::usage::{
 const MEMBERS: Members = &[
     ("modelVersion", Node::Text(Text::Model)),
     ("candidates", Node::Object(&[("finishReason", Node::Text(Text::Finish))])),
+    // A prompt that was refused has no candidates.
+    ("promptFeedback", Node::Object(&[("blockReason", Node::Text(Text::Finish))])),
     (
         "usageMetadata",
         Node::Object(&[
@@ -24,7 +26,9 @@ const MEMBERS: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| Needles::new(&["\"usageMetadata\"", "\"finishReason\""])),
+    needles: LazyLock::new(|| {
+        Needles::new(&["\"usageMetadata\"", "\"finishReason\"", "\"blockReason\""])
+    }),
     members: MEMBERS,
     finish,
     ends: |found| found.text(Text::Finish).is_some(),

@@ -278,6 +278,7 @@ fn what_is_broken_counts_as_if_it_had_not_come() {
         r#"data: {"usage":{"prompt_tokens":"99","completion_tokens":[99]}}"#,
         r#"data: {"usage":[99,{"prompt_tokens":null}],"model":{"usage":1},"choices":99}"#,
         r#"data: {"usage":{"prompt_tokens":99e99,"completion_tokens":99}"#,
+        r#"data: {"usage":{"prompt_tokens":99,"completion_tokens":99}} and more"#,
         r#"data: ["usage", 99"#,
         "data: \"usage\" \u{fffd}",
     ] {
@@ -294,4 +295,12 @@ fn names_written_with_escapes_are_names() {
         r#"{"\u006dodel":"caf\u00e9","usage":{"prompt_tok\u0065ns":7,"completion_tokens":2}}"#;
     let usage = read(UsageMeter::new(Some(Dialect::OpenAiChat)), [Bytes::from(stream)]);
     assert_eq!((usage.model.as_deref(), usage.input_tokens), (Some("café"), Some(7)));
+}
+
+#[test]
+fn a_prompt_that_gemini_refused_has_ended() {
+    let stream = "data: {\"promptFeedback\":{\"blockReason\":\"SAFETY\"},\"usageMetadata\":{\"promptTokenCount\":4,\"totalTokenCount\":4}}\n\n";
+    let usage = read(UsageMeter::new(None), [Bytes::from(stream)]);
+    let expected = "gemini - in 4 out - cached - written - thoughts - SAFETY partial seen";
+    assert_eq!(line(&usage), expected);
 }
