@@ -28,7 +28,7 @@
 //! | what comes | what is made of it |
 //! |---|---|
 //! | a frame | is never copied; an event of which all bytes lie in one frame is not either |
-//! | an event without a word of interest | a search through its bytes, no parsing |
+//! | an event without a word of interest | a search through its bytes, no parsing. Words are searched as everyone writes them, without escapes |
 //! | whatever comes | at most 1 MiB of an unfinished event is held, besides the last frame ([`UsageMeter::with_limit`]) |
 //! | a count | replaces what was said before: providers count up, they do not add |
 //! | a last event without its blank line | counts |
