@@ -70,6 +70,7 @@
 //! |---|---|---|
 //! | `final-frame` | yes | [`final_frame`], which writes JSON, and [`Lifeline`] |
 //! | `tracing` | yes | [`finalize::FinalizeLayer::traced`]; [`abort::ask_every`] says what went wrong |
+//! | `usage` | no | [`usage`], which reads the token usage of language models from the passing stream |
 //! | `h2` | no | an aborted HTTP/2 stream is reset with a chosen code; bound to version 0.4 of the crate `h2` |
 //!
 //! # What is promised of every layer
@@ -102,6 +103,8 @@ pub mod sse;
 pub mod stack;
 pub mod tee;
 pub mod timeouts;
+#[cfg(feature = "usage")]
+pub mod usage;
 pub mod watch;
 pub mod wrap;
 

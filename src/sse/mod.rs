@@ -14,6 +14,8 @@ mod pulse;
 #[cfg(test)]
 pub(crate) mod tests;
 
+#[cfg(feature = "usage")]
+pub(crate) use self::lines::{Lines, Piece};
 pub(crate) use self::{boundary::Boundary, joined::Joined, pulse::Pulse};
 pub use self::{
     decoded::{Decoded, DecodedEvent},

@@ -1,0 +1,170 @@
+//! The ways in which providers talk, and how one is recognised.
+
+use std::fmt;
+
+use super::{
+    dialects::{self, Grammar},
+    framing::Medium,
+    members::{Found, Mark, Members, Node, Text},
+};
+
+/// What tells the dialects apart, in an event or in a whole response.
+const SIGNS: Members = &[
+    ("type", Node::Text(Text::Kind)),
+    ("object", Node::Text(Text::Other)),
+    ("choices", Node::Mark(Mark::Choices)),
+    ("candidates", Node::Mark(Mark::Candidates)),
+    ("usageMetadata", Node::Mark(Mark::Candidates)),
+    ("created_at", Node::Mark(Mark::CreatedAt)),
+    ("message", Node::Mark(Mark::Message)),
+    ("finish_reason", Node::Mark(Mark::FinishReason)),
+    ("stop_reason", Node::Mark(Mark::StopReason)),
+    ("stopReason", Node::Mark(Mark::CamelStopReason)),
+];
+
+/// The way in which a provider talks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// OpenAI's chat completions, and all that look like them: Mistral, OpenRouter, llama.cpp, vLLM, Azure, DeepSeek, xAI.
+    OpenAiChat,
+    /// OpenAI's Responses.
+    OpenAiResponses,
+    /// Anthropic's Messages, and the "compatible" ones.
+    Anthropic,
+    /// Google's `generateContent` and `streamGenerateContent`.
+    Gemini,
+    /// Ollama's own API.
+    Ollama,
+    /// Cohere's chat, version 2.
+    Cohere,
+    /// AWS Bedrock's Converse and ConverseStream.
+    BedrockConverse,
+    /// AWS Bedrock's InvokeModel and InvokeModelWithResponseStream.
+    BedrockInvoke,
+}
+
+impl Dialect {
+    /// The stable name, for logs, metrics and databases.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "openai_chat",
+            Self::OpenAiResponses => "openai_responses",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Ollama => "ollama",
+            Self::Cohere => "cohere",
+            Self::BedrockConverse => "bedrock_converse",
+            Self::BedrockInvoke => "bedrock_invoke",
+        }
+    }
+
+    /// Guesses by the path of the request and the content type of the response, if there is one yet.
+    ///
+    /// | path | dialect |
+    /// |---|---|
+    /// | `…/completions` | OpenAI chat |
+    /// | `…/responses`, `…/responses/ID` | OpenAI Responses |
+    /// | `…/v1/messages`, `…/publishers/anthropic/…` | Anthropic |
+    /// | `…:generateContent`, `…:streamGenerateContent` | Gemini |
+    /// | `…/api/chat`, `…/api/generate` | Ollama |
+    /// | `…/v2/chat` | Cohere |
+    /// | `…/converse`, `…/converse-stream` | Bedrock Converse |
+    /// | `…/invoke`, `…/invoke-with-response-stream` | Bedrock Invoke |
+    ///
+    /// A content type in which the dialect does not talk makes it `None`.
+    ///
+    /// ```
+    /// use tower_lifeline::usage::Dialect;
+    ///
+    /// assert_eq!(Dialect::detect("/openai/v1/chat/completions", None), Some(Dialect::OpenAiChat));
+    /// assert_eq!(Dialect::detect("/api/chat", Some("application/x-ndjson")), Some(Dialect::Ollama));
+    /// assert_eq!(Dialect::detect("/api/chat", Some("text/event-stream")), None);
+    /// ```
+    pub fn detect(path: &str, content_type: Option<&str>) -> Option<Self> {
+        let medium = Medium::of_type(content_type.unwrap_or_default().as_bytes());
+        Self::of_path(path).filter(|dialect| dialect.talks_in(medium))
+    }
+
+    pub(super) fn of_path(path: &str) -> Option<Self> {
+        let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
+        let ends = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
+        if ends(&["/completions"]) {
+            Some(Self::OpenAiChat)
+        } else if ends(&["/responses"]) || path.contains("/responses/") {
+            Some(Self::OpenAiResponses)
+        } else if ends(&["/v1/messages"]) || path.contains("/publishers/anthropic/") {
+            Some(Self::Anthropic)
+        } else if ends(&[":generateContent", ":streamGenerateContent"]) {
+            Some(Self::Gemini)
+        } else if ends(&["/api/chat", "/api/generate"]) {
+            Some(Self::Ollama)
+        } else if ends(&["/v2/chat"]) {
+            Some(Self::Cohere)
+        } else if ends(&["/converse", "/converse-stream"]) {
+            Some(Self::BedrockConverse)
+        } else if ends(&["/invoke", "/invoke-with-response-stream"]) {
+            Some(Self::BedrockInvoke)
+        } else {
+            None
+        }
+    }
+
+    /// Whether its responses have such a content type.
+    pub(super) fn talks_in(self, medium: Medium) -> bool {
+        match medium {
+            Medium::Json | Medium::Unclear => true,
+            Medium::Events => {
+                !matches!(self, Self::Ollama | Self::BedrockConverse | Self::BedrockInvoke)
+            }
+            Medium::Lines => self == Self::Ollama,
+            Medium::Frames => matches!(self, Self::BedrockConverse | Self::BedrockInvoke),
+            Medium::Other => false,
+        }
+    }
+
+    /// Recognises an event by its type and its members.
+    pub(super) fn of_event(event_type: &str, json: &[u8]) -> Option<Self> {
+        let found = Found::read(json, SIGNS)?;
+        let kind = found.text(Text::Kind).unwrap_or(event_type);
+        let object = found.text(Text::Other).unwrap_or_default();
+        if object.starts_with("chat.completion") || object == "text_completion" {
+            Some(Self::OpenAiChat)
+        } else if kind.starts_with("response.") || object == "response" {
+            Some(Self::OpenAiResponses)
+        } else if kind == "message_start" || (kind == "message" && found.has(Mark::StopReason)) {
+            Some(Self::Anthropic)
+        } else if kind == "message-start"
+            || (found.has(Mark::FinishReason) && found.has(Mark::Message))
+        {
+            Some(Self::Cohere)
+        } else if found.has(Mark::Choices) {
+            Some(Self::OpenAiChat)
+        } else if found.has(Mark::Candidates) {
+            Some(Self::Gemini)
+        } else if found.has(Mark::CreatedAt) && object.is_empty() {
+            Some(Self::Ollama)
+        } else {
+            found.has(Mark::CamelStopReason).then_some(Self::BedrockConverse)
+        }
+    }
+
+    pub(super) fn grammar(self) -> &'static Grammar {
+        match self {
+            Self::OpenAiChat => &dialects::openai_chat::GRAMMAR,
+            Self::OpenAiResponses => &dialects::openai_responses::GRAMMAR,
+            Self::Anthropic => &dialects::anthropic::GRAMMAR,
+            Self::Gemini => &dialects::gemini::GRAMMAR,
+            Self::Ollama => &dialects::ollama::GRAMMAR,
+            Self::Cohere => &dialects::cohere::GRAMMAR,
+            Self::BedrockConverse => &dialects::bedrock::CONVERSE,
+            Self::BedrockInvoke => &dialects::bedrock::INVOKE,
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

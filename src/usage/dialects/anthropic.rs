@@ -1,0 +1,52 @@
+//! Anthropic's Messages and what looks like them.
+
+use std::sync::LazyLock;
+
+use super::{Grammar, finish, input_and_cache, output};
+use crate::usage::{
+    members::{Count, Members, Node, Text},
+    needles::Needles,
+};
+
+const USAGE: Node = Node::Object(&[
+    ("input_tokens", Node::Count(Count::Input)),
+    ("cache_read_input_tokens", Node::Count(Count::Cached)),
+    ("cache_creation_input_tokens", Node::Count(Count::CacheWrite)),
+    ("output_tokens", Node::Count(Count::Output)),
+    ("output_tokens_details", Node::Object(&[("thinking_tokens", Node::Count(Count::Reasoning))])),
+]);
+
+/// `message_start`. Its output is a placeholder, no count.
+pub(super) const STARTED: Node = Node::Object(&[
+    ("model", Node::Text(Text::Model)),
+    (
+        "usage",
+        Node::Object(&[
+            ("input_tokens", Node::Count(Count::Input)),
+            ("cache_read_input_tokens", Node::Count(Count::Cached)),
+            ("cache_creation_input_tokens", Node::Count(Count::CacheWrite)),
+        ]),
+    ),
+]);
+
+pub(super) const STOPPED: Node = Node::Object(&[("stop_reason", Node::Text(Text::Finish))]);
+
+const MEMBERS: Members = &[
+    ("type", Node::Text(Text::Kind)),
+    ("message", STARTED),
+    ("delta", STOPPED),
+    ("usage", USAGE), // Of `message_delta`, or the whole message.
+    ("model", Node::Text(Text::Model)),
+    ("stop_reason", Node::Text(Text::Finish)),
+];
+
+pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
+    // `message_start`, `message_delta`, `message_stop`.
+    needles: LazyLock::new(|| Needles::new(&["\"message_"])),
+    members: MEMBERS,
+    finish,
+    ends: |found| found.text(Text::Kind) == Some("message_stop"),
+    has_terminator: true,
+    input: input_and_cache,
+    output,
+};

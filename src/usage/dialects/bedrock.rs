@@ -1,0 +1,106 @@
+//! AWS Bedrock: its own Converse, and what it makes of the models' own words.
+
+use std::sync::LazyLock;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::{Grammar, anthropic, finish, input_and_cache, output};
+use crate::usage::{
+    members::{Count, Found, Members, Node, Text},
+    needles::Needles,
+};
+
+/// The messages `messageStop` and `metadata`, or the whole response.
+pub(in crate::usage) static CONVERSE: Grammar = Grammar {
+    needles: LazyLock::new(|| Needles::new(&["\"usage\"", "\"stopReason\""])),
+    members: &[
+        ("stopReason", Node::Text(Text::Finish)),
+        (
+            "usage",
+            Node::Object(&[
+                ("inputTokens", Node::Count(Count::Input)),
+                ("outputTokens", Node::Count(Count::Output)),
+                ("cacheReadInputTokens", Node::Count(Count::Cached)),
+                ("cacheWriteInputTokens", Node::Count(Count::CacheWrite)),
+            ]),
+        ),
+    ],
+    finish,
+    ends: |found| found.text(Text::Finish).is_some() || found.counts.any(),
+    has_terminator: false,
+    input: input_and_cache,
+    output,
+};
+
+/// The models' own: Anthropic's, Nova's, OpenAI's.
+const USAGE: Node = Node::Object(&[
+    ("input_tokens", Node::Count(Count::Input)),
+    ("cache_read_input_tokens", Node::Count(Count::Cached)),
+    ("cache_creation_input_tokens", Node::Count(Count::CacheWrite)),
+    ("output_tokens", Node::Count(Count::Output)),
+    ("inputTokens", Node::Count(Count::Input)),
+    ("cacheReadInputTokenCount", Node::Count(Count::Cached)),
+    ("cacheWriteInputTokenCount", Node::Count(Count::CacheWrite)),
+    ("outputTokens", Node::Count(Count::Output)),
+    ("prompt_tokens", Node::Count(Count::Input)),
+    ("completion_tokens", Node::Count(Count::Output)),
+]);
+
+const FINISH: Node = Node::Text(Text::Finish);
+
+pub(in crate::usage) static INVOKE: Grammar = Grammar {
+    needles: LazyLock::new(|| {
+        Needles::new(&[
+            "\"amazon-bedrock-invocationMetrics\"",
+            "\"message_",
+            "\"usage\"",
+            "\"stop_reason\"",
+            "\"stopReason\"",
+            "\"finish_reason\"",
+            "\"completionReason\"",
+        ])
+    }),
+    members: &[
+        // Bedrock's own, in the last chunk of every model.
+        (
+            "amazon-bedrock-invocationMetrics",
+            Node::Object(&[
+                ("inputTokenCount", Node::Count(Count::Input)),
+                ("outputTokenCount", Node::Count(Count::Output)),
+                ("cacheReadInputTokenCount", Node::Count(Count::Cached)),
+                ("cacheWriteInputTokenCount", Node::Count(Count::CacheWrite)),
+            ]),
+        ),
+        ("usage", USAGE),
+        ("model", Node::Text(Text::Model)),
+        // Anthropic, and Llama's reason.
+        ("message", anthropic::STARTED),
+        ("delta", anthropic::STOPPED),
+        ("stop_reason", FINISH),
+        // Nova.
+        ("messageStop", Node::Object(&[("stopReason", FINISH)])),
+        ("metadata", Node::Object(&[("usage", USAGE)])),
+        ("stopReason", FINISH),
+        // Mistral and OpenAI.
+        ("choices", Node::Object(&[("finish_reason", FINISH), ("stop_reason", FINISH)])),
+        ("outputs", Node::Object(&[("stop_reason", FINISH)])),
+        // Titan.
+        ("results", Node::Object(&[("completionReason", FINISH)])),
+        ("completionReason", FINISH),
+    ],
+    finish,
+    ends: |found| found.text(Text::Finish).is_some() || found.counts.get(Count::Output).is_some(),
+    has_terminator: false,
+    input: input_and_cache,
+    output,
+};
+
+const CHUNK: Members = &[("bytes", Node::Text(Text::Other))];
+
+/// The model's own words in a `chunk`.
+pub(in crate::usage) fn unwrap_chunk(payload: &[u8], words: &mut Vec<u8>) -> bool {
+    words.clear();
+    let chunk = Found::read(payload, CHUNK);
+    let bytes = chunk.as_ref().and_then(|chunk| chunk.text(Text::Other));
+    bytes.is_some_and(|bytes| STANDARD.decode_vec(bytes, words).is_ok())
+}

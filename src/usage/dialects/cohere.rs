@@ -1,0 +1,39 @@
+//! Cohere's chat, version 2.
+
+use std::sync::LazyLock;
+
+use super::{Grammar, finish, input, output};
+use crate::usage::{
+    members::{Count, Members, Node, Text},
+    needles::Needles,
+};
+
+/// What is billed is less than what was used: `billed_units` are no counts.
+const USAGE: Node = Node::Object(&[
+    (
+        "tokens",
+        Node::Object(&[
+            ("input_tokens", Node::Count(Count::Input)),
+            ("output_tokens", Node::Count(Count::Output)),
+        ]),
+    ),
+    ("cached_tokens", Node::Count(Count::Cached)),
+]);
+
+const MEMBERS: Members = &[
+    ("type", Node::Text(Text::Kind)),
+    ("delta", Node::Object(&[("finish_reason", Node::Text(Text::Finish)), ("usage", USAGE)])),
+    // The whole response.
+    ("finish_reason", Node::Text(Text::Finish)),
+    ("usage", USAGE),
+];
+
+pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
+    needles: LazyLock::new(|| Needles::new(&["\"message-end\""])),
+    members: MEMBERS,
+    finish,
+    ends: |found| found.text(Text::Kind) == Some("message-end"),
+    has_terminator: true,
+    input,
+    output,
+};

@@ -1,0 +1,53 @@
+//! What each dialect says where, one file for each.
+
+pub(super) mod anthropic;
+pub(super) mod bedrock;
+pub(super) mod cohere;
+pub(super) mod gemini;
+pub(super) mod ollama;
+pub(super) mod openai_chat;
+pub(super) mod openai_responses;
+
+use std::sync::LazyLock;
+
+use super::{
+    members::{Count, Counts, Found, Members, Text},
+    needles::Needles,
+};
+
+/// What a dialect says where.
+pub(super) struct Grammar {
+    /// An event without any of these says nothing that is not known.
+    pub(super) needles: LazyLock<Needles>,
+    /// Where it is, in an event and in a whole response.
+    pub(super) members: Members,
+    /// Why the model stopped.
+    pub(super) finish: for<'f> fn(&'f Found<'_>) -> Option<&'f str>,
+    /// Whether this event is the end.
+    pub(super) ends: fn(&Found<'_>) -> bool,
+    /// Whether a stream without its end broke off.
+    pub(super) has_terminator: bool,
+    /// All input.
+    pub(super) input: fn(&Counts) -> Option<u64>,
+    /// All output.
+    pub(super) output: fn(&Counts) -> Option<u64>,
+}
+
+fn finish<'f>(found: &'f Found<'_>) -> Option<&'f str> {
+    found.text(Text::Finish)
+}
+
+/// Of dialects whose input is all input.
+const fn input(counts: &Counts) -> Option<u64> {
+    counts.get(Count::Input)
+}
+
+/// Of dialects whose output is all output.
+const fn output(counts: &Counts) -> Option<u64> {
+    counts.get(Count::Output)
+}
+
+/// Of dialects whose input leaves out what was read from a cache or written to one.
+fn input_and_cache(counts: &Counts) -> Option<u64> {
+    counts.sum(Count::Input, &[Count::Cached, Count::CacheWrite])
+}

@@ -1,0 +1,27 @@
+//! Ollama's own API.
+
+use std::sync::LazyLock;
+
+use super::{Grammar, finish, input, output};
+use crate::usage::{
+    members::{Count, Mark, Members, Node, Text},
+    needles::Needles,
+};
+
+const MEMBERS: Members = &[
+    ("model", Node::Text(Text::Model)),
+    ("done", Node::Mark(Mark::Done)),
+    ("done_reason", Node::Text(Text::Finish)),
+    ("prompt_eval_count", Node::Count(Count::Input)), // Absent when all of it was cached.
+    ("eval_count", Node::Count(Count::Output)),
+];
+
+pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
+    needles: LazyLock::new(|| Needles::new(&["\"done\""])),
+    members: MEMBERS,
+    finish,
+    ends: |found| found.has(Mark::Done),
+    has_terminator: true,
+    input,
+    output,
+};

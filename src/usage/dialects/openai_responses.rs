@@ -1,0 +1,59 @@
+//! OpenAI's Responses.
+
+use std::sync::LazyLock;
+
+use super::{Grammar, input, output};
+use crate::usage::{
+    members::{Count, Found, Members, Node, Text},
+    needles::Needles,
+};
+
+const USAGE: Node = Node::Object(&[
+    ("input_tokens", Node::Count(Count::Input)),
+    ("output_tokens", Node::Count(Count::Output)),
+    ("input_tokens_details", Node::Object(&[("cached_tokens", Node::Count(Count::Cached))])),
+    ("output_tokens_details", Node::Object(&[("reasoning_tokens", Node::Count(Count::Reasoning))])),
+]);
+
+const REASON: Node = Node::Object(&[("reason", Node::Text(Text::Finish))]);
+
+const MEMBERS: Members = &[
+    ("type", Node::Text(Text::Kind)),
+    ("response", Node::Object(RESPONSE)),
+    // The whole response.
+    ("model", Node::Text(Text::Model)),
+    ("status", Node::Text(Text::Other)),
+    ("incomplete_details", REASON),
+    ("usage", USAGE),
+];
+
+const RESPONSE: Members = &[
+    ("model", Node::Text(Text::Model)),
+    ("status", Node::Text(Text::Other)),
+    ("incomplete_details", REASON),
+    ("usage", USAGE),
+];
+
+pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
+    // Only the first events and the last have a response in them.
+    needles: LazyLock::new(|| Needles::new(&["\"response\""])),
+    members: MEMBERS,
+    finish,
+    ends,
+    has_terminator: true,
+    input,
+    output,
+};
+
+fn ends(found: &Found<'_>) -> bool {
+    let last =
+        ["response.completed", "response.incomplete", "response.failed", "response.cancelled"];
+    found.text(Text::Kind).is_some_and(|kind| last.contains(&kind))
+}
+
+/// Why it is incomplete, else how it stands.
+fn finish<'f>(found: &'f Found<'_>) -> Option<&'f str> {
+    let status = found.text(Text::Other);
+    let over = status.filter(|status| !["in_progress", "queued"].contains(status));
+    over.and(found.text(Text::Finish)).or(over)
+}

@@ -1,0 +1,241 @@
+//! Reads the members of interest out of JSON: a tree of names says which.
+
+use std::{borrow::Cow, fmt};
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// What to look for. A value of another kind than expected counts as absent.
+pub(super) enum Node {
+    /// Members of an object. An array is read as its objects, one after another: the later wins.
+    Object(Members),
+    Text(Text),
+    Count(Count),
+    /// Anything but `null` and `false`.
+    Mark(Mark),
+}
+
+pub(super) type Members = &'static [(&'static str, Node)];
+
+/// Texts that are looked for.
+#[derive(Clone, Copy)]
+pub(super) enum Text {
+    Model,
+    Finish,
+    /// The type of the event or the object.
+    Kind,
+    /// Whatever else a dialect needs.
+    Other,
+}
+
+/// Counts that are looked for, with the meaning that the dialect gives them.
+#[derive(Clone, Copy)]
+pub(super) enum Count {
+    Input,
+    Output,
+    Cached,
+    CacheWrite,
+    Reasoning,
+    /// Input of tools, where it is apart.
+    ToolInput,
+    Total,
+}
+
+/// What only has to be there.
+#[derive(Clone, Copy)]
+pub(super) enum Mark {
+    Done,
+    Error,
+    Choices,
+    Candidates,
+    CreatedAt,
+    Message,
+    FinishReason,
+    StopReason,
+    CamelStopReason,
+}
+
+/// The counts that were found, or that were found so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts([Option<u64>; 7]);
+
+impl Counts {
+    pub(super) const fn get(&self, count: Count) -> Option<u64> {
+        self.0[count as usize]
+    }
+
+    pub(super) fn set(&mut self, count: Count, value: u64) {
+        self.0[count as usize] = Some(value);
+    }
+
+    pub(super) fn any(&self) -> bool {
+        self.0.iter().any(Option::is_some)
+    }
+
+    /// Takes what is said later in place of what was said before.
+    pub(super) fn replace(&mut self, later: Self) {
+        for (count, later) in self.0.iter_mut().zip(later.0) {
+            *count = later.or(*count);
+        }
+    }
+
+    /// `first` with those of `others` that were said.
+    pub(super) fn sum(&self, first: Count, others: &[Count]) -> Option<u64> {
+        let others = others.iter().filter_map(|count| self.get(*count));
+        self.get(first).map(|first| others.fold(first, u64::saturating_add))
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found<'a> {
+    texts: [Option<Cow<'a, str>>; 4],
+    pub(super) counts: Counts,
+    marks: [bool; 9],
+}
+
+impl<'a> Found<'a> {
+    /// Reads JSON. `None`: it is malformed.
+    pub(super) fn read(json: &'a [u8], members: Members) -> Option<Self> {
+        let mut found = Self::default();
+        let mut json = serde_json::Deserializer::from_slice(json);
+        let reader = Reader { node: &Node::Object(members), found: &mut found };
+        reader.deserialize(&mut json).and_then(|()| json.end()).ok()?;
+        Some(found)
+    }
+
+    /// A text, if it is not empty.
+    pub(super) fn text(&self, text: Text) -> Option<&str> {
+        self.texts[text as usize].as_deref().filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn has(&self, mark: Mark) -> bool {
+        self.marks[mark as usize]
+    }
+}
+
+struct Reader<'n, 'f, 'de> {
+    node: &'n Node,
+    found: &'f mut Found<'de>,
+}
+
+impl<'de> Reader<'_, '_, 'de> {
+    fn text(self, text: Cow<'de, str>) {
+        match self.node {
+            Node::Text(name) => self.found.texts[*name as usize] = Some(text),
+            _ => self.mark(),
+        }
+    }
+
+    fn mark(self) {
+        if let Node::Mark(mark) = self.node {
+            self.found.marks[*mark as usize] = true;
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_, '_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_, '_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        if value {
+            self.mark();
+        }
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        match self.node {
+            Node::Count(count) => self.found.counts.set(*count, value),
+            _ => self.mark(),
+        }
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        self.mark(); // A negative number counts nothing.
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        // Some write whole numbers as `69.0`. Above 2^53 it would be another number.
+        let whole = value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value);
+        self.visit_u64(if whole { value as u64 } else { return Ok(()) })
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<(), E> {
+        self.text(Cow::Borrowed(text));
+        Ok(())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        match self.node {
+            Node::Text(_) => self.text(Cow::Owned(text.to_owned())),
+            _ => self.mark(),
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Self { node, found } = self;
+        match node {
+            Node::Object(_) => {
+                while seq.next_element_seed(Reader { node, found: &mut *found })?.is_some() {}
+            }
+            _ => while seq.next_element::<IgnoredAny>()?.is_some() {},
+        }
+        Self { node, found }.mark();
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { node, found } = self;
+        let members = if let Node::Object(members) = node { members } else { &[][..] };
+        while let Some(node) = map.next_key_seed(Name(members))? {
+            match node {
+                Some(node) => map.next_value_seed(Reader { node, found: &mut *found })?,
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Self { node, found }.mark();
+        Ok(())
+    }
+}
+
+/// Finds the node of a name.
+struct Name(&'static [(&'static str, Node)]);
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Option<&'static Node>;
+
+    fn deserialize<D: Deserializer<'de>>(self, name: D) -> Result<Self::Value, D::Error> {
+        name.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = Option<&'static Node>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().find(|(known, _)| *known == name).map(|(_, node)| node))
+    }
+}

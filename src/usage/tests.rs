@@ -1,0 +1,10 @@
+//! Every dialect, whole, in pieces, cut short and broken; and what reading it costs.
+
+mod bedrock;
+mod cuts;
+mod detect;
+mod layer;
+mod memory;
+mod random;
+mod samples;
+mod table;

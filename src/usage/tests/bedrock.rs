@@ -1,0 +1,170 @@
+//! Bedrock's messages: written here, read there.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+
+use super::{
+    super::{
+        framing::{Framing, Part},
+        *,
+    },
+    samples::{FRAMES, head, line, read, sample},
+};
+use crate::tee::Sink;
+
+/// Writes a message.
+fn message(headers: &[(&str, &str)], payload: &str) -> Vec<u8> {
+    let mut written = vec![];
+    // Kinds that nobody asks for, which have to be stepped over: true, a byte, two, four, eight, bytes, a time, a UUID.
+    for (kind, length) in [(0, 0), (2, 1), (3, 2), (4, 4), (5, 8), (8, 8), (9, 16)] {
+        written.extend([1, b'x', kind]);
+        written.extend(vec![7; length]);
+    }
+    written.extend([1, b'x', 6, 0, 2, 7, 7]);
+    for (name, value) in headers {
+        written.push(name.len() as u8);
+        written.extend(name.as_bytes());
+        written.extend([7, 0, value.len() as u8]);
+        written.extend(value.as_bytes());
+    }
+    let length = 16 + written.len() + payload.len();
+    let mut message = (length as u32).to_be_bytes().to_vec();
+    message.extend((written.len() as u32).to_be_bytes());
+    message.extend(crc32fast::hash(&message).to_be_bytes());
+    message.extend(written);
+    message.extend(payload.as_bytes());
+    message.extend(crc32fast::hash(&message).to_be_bytes());
+    message
+}
+
+fn event(kind: &str, payload: &str) -> Vec<u8> {
+    let content = (":content-type", "application/json");
+    message(&[(":event-type", kind), content, (":message-type", "event")], payload)
+}
+
+fn chunk(words: &str) -> Vec<u8> {
+    // The slash of base64 with its escape, as some writers of JSON have it.
+    let bytes = STANDARD.encode(words).replace('/', "\\/");
+    event("chunk", &format!("{{\"bytes\":\"{bytes}\",\"p\":\"abcdef\"}}"))
+}
+
+const METADATA: &str = r#"{"metrics":{"latencyMs":58},"p":"abc","usage":{"inputTokens":15,"outputTokens":142,"totalTokens":277,"cacheReadInputTokens":100,"cacheWriteInputTokens":20}}"#;
+
+pub(super) fn converse() -> Bytes {
+    [
+        event("messageStart", r#"{"p":"abc","role":"assistant"}"#),
+        event("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"text":"Hi \"usage\":"}}"#),
+        event("contentBlockStop", r#"{"contentBlockIndex":0,"p":"ab"}"#),
+        event("messageStop", r#"{"p":"abcd","stopReason":"end_turn"}"#),
+        event("metadata", METADATA),
+    ]
+    .concat()
+    .into()
+}
+
+pub(super) fn exception() -> Bytes {
+    let kinds = [(":exception-type", "throttlingException"), (":message-type", "exception")];
+    let exception = message(&kinds, r#"{"message":"Too many requests"}"#);
+    [event("messageStart", r#"{"role":"assistant"}"#), exception].concat().into()
+}
+
+pub(super) fn invoke() -> Bytes {
+    [
+        chunk(r#"{"type":"message_start","message":{"model":"claude-test","usage":{"input_tokens":46,"output_tokens":1}}}"#),
+        chunk(r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"??>>~~"}}"#),
+        chunk(r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":11}}"#),
+        chunk(r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":47,"outputTokenCount":12,"invocationLatency":417,"cacheReadInputTokenCount":0,"cacheWriteInputTokenCount":0}}"#),
+    ]
+    .concat()
+    .into()
+}
+
+#[test]
+fn the_words_of_other_models_are_read_too() {
+    for (words, expected) in [
+        (
+            r#"{"metadata":{"usage":{"inputTokens":4,"outputTokens":2,"cacheReadInputTokenCount":1}}}"#,
+            (5, 2),
+        ),
+        (
+            r#"{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":4,"completion_tokens":2}}"#,
+            (4, 2),
+        ),
+        (
+            r#"{"generation":"","stop_reason":"stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":4,"outputTokenCount":2}}"#,
+            (4, 2),
+        ),
+    ] {
+        let usage = read(UsageMeter::new(Some(Dialect::BedrockInvoke)), [chunk(words).into()]);
+        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(expected.0), Some(expected.1)));
+        assert_eq!(usage.terminator, Terminator::Seen);
+    }
+}
+
+#[test]
+fn a_response_of_invoke_is_counted_in_its_head() {
+    let mut meter = UsageMeter::for_path("/model/m/invoke");
+    let mut head = head(200, "application/json");
+    for (name, value) in [("input", "30"), ("output", "8"), ("cache-read-input", "4")] {
+        let name = format!("x-amzn-bedrock-{name}-token-count").parse::<http::HeaderName>();
+        head.headers.insert(name.unwrap(), value.parse().unwrap());
+    }
+    meter.head(&head);
+    let usage = read(meter, [Bytes::from("{\"generation\":\"Hi\"}")]);
+    let expected = "bedrock_invoke - in 34 out 8 cached 4 written - thoughts - - reported none";
+    assert_eq!(line(&usage), expected);
+}
+
+#[test]
+fn a_broken_message_is_left_out_and_the_next_is_read() {
+    let mut stop = event("messageStop", r#"{"stopReason":"end_turn"}"#);
+    let at = stop.len() - 10;
+    stop[at] ^= 1;
+    let stream = [stop, event("metadata", METADATA)].concat();
+    let usage = read(UsageMeter::new(Some(Dialect::BedrockConverse)), [stream.into()]);
+    assert_eq!((usage.finish_reason, usage.output_tokens), (None, Some(142)));
+}
+
+#[test]
+fn behind_a_broken_prelude_nothing_is_read() {
+    let mut stop = event("messageStop", r#"{"stopReason":"end_turn"}"#);
+    stop[3] ^= 1;
+    let stream = [stop, event("metadata", METADATA)].concat();
+    let usage = read(UsageMeter::new(Some(Dialect::BedrockConverse)), [stream.into()]);
+    assert_eq!((usage.finish_reason, usage.output_tokens), (None, None));
+}
+
+#[test]
+fn a_message_over_the_limit_is_skipped_however_it_is_cut() {
+    let large = event("contentBlockDelta", &"x".repeat(2000));
+    let stream = Bytes::from([large, event("metadata", METADATA)].concat());
+    for size in [1, 7, 12, 100, 5000] {
+        let meter = UsageMeter::new(Some(Dialect::BedrockConverse)).with_limit(1000);
+        let pieces = (0..stream.len()).step_by(size);
+        let usage = read(meter, pieces.map(|at| stream.slice(at..stream.len().min(at + size))));
+        assert_eq!(usage.output_tokens, Some(142), "{size}");
+    }
+}
+
+#[test]
+fn a_message_that_lies_in_one_chunk_is_that_chunk_and_no_copy() {
+    let mut stream = converse();
+    let range = stream.as_ptr_range();
+    let mut framing = Framing::frames(1000);
+    let parts: Vec<_> = std::iter::from_fn(|| framing.next(&mut stream)).collect();
+    assert_eq!(parts.len(), 5);
+    assert!(parts.iter().all(|part| {
+        matches!(part, Part::Frame(frame) if range.contains(&frame.payload().as_ptr()))
+    }));
+}
+
+#[test]
+fn the_kind_of_the_messages_tells_converse_from_invoke() {
+    for (name, dialect) in
+        [("bedrock_converse", Dialect::BedrockConverse), ("bedrock_invoke", Dialect::BedrockInvoke)]
+    {
+        let mut meter = UsageMeter::new(None);
+        meter.head(&head(200, FRAMES));
+        assert_eq!(read(meter, [sample(name).body]).dialect, Some(dialect));
+    }
+}

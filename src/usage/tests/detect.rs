@@ -1,0 +1,84 @@
+//! How a dialect is recognised.
+
+use bytes::Bytes;
+
+use super::{
+    super::*,
+    samples::{head, read, sample},
+};
+use crate::tee::Sink;
+
+#[test]
+fn a_path_tells_the_dialect() {
+    for (path, dialect) in [
+        ("/v1/chat/completions", Some(Dialect::OpenAiChat)),
+        ("/openai/deployments/d/chat/completions?api-version=1", Some(Dialect::OpenAiChat)),
+        ("/v1/completions/", Some(Dialect::OpenAiChat)),
+        ("/v1/responses", Some(Dialect::OpenAiResponses)),
+        ("/v1/responses/resp_1?stream=true", Some(Dialect::OpenAiResponses)),
+        ("/v1/messages", Some(Dialect::Anthropic)),
+        ("/v1/messages/count_tokens", None),
+        ("/v1/threads/t/messages", None),
+        ("/v1/projects/p/publishers/anthropic/models/m:streamRawPredict", Some(Dialect::Anthropic)),
+        ("/v1beta/models/m:streamGenerateContent?alt=sse", Some(Dialect::Gemini)),
+        ("/v1beta/models/m:generateContent", Some(Dialect::Gemini)),
+        ("/api/chat", Some(Dialect::Ollama)),
+        ("/api/generate", Some(Dialect::Ollama)),
+        ("/v2/chat", Some(Dialect::Cohere)),
+        ("/model/m/converse", Some(Dialect::BedrockConverse)),
+        ("/model/m/converse-stream", Some(Dialect::BedrockConverse)),
+        ("/model/m/invoke", Some(Dialect::BedrockInvoke)),
+        ("/model/m/invoke-with-response-stream", Some(Dialect::BedrockInvoke)),
+        ("/", None),
+        ("", None),
+    ] {
+        assert_eq!(Dialect::detect(path, None), dialect, "{path}");
+    }
+}
+
+#[test]
+fn a_content_type_takes_a_guess_back() {
+    let detect = |path, content_type| Dialect::detect(path, Some(content_type));
+    assert_eq!(detect("/v1/messages", "TEXT/Event-Stream;charset=utf-8"), Some(Dialect::Anthropic));
+    assert_eq!(detect("/v1/messages", "text/html"), None);
+    assert_eq!(detect("/v1/messages", "application/x-ndjson"), None);
+    assert_eq!(detect("/api/chat", "text/event-stream"), None);
+    assert_eq!(detect("/model/m/invoke", "text/event-stream"), None);
+    assert_eq!(detect("/v1/messages", "text/plain"), Some(Dialect::Anthropic));
+}
+
+#[test]
+fn the_first_event_knows_better_than_the_path() {
+    for (path, name, dialect) in [
+        ("/api/chat", "openai_chat.sse", Dialect::OpenAiChat),
+        ("/v1/chat/completions", "anthropic.sse", Dialect::Anthropic),
+        ("/v1/messages", "gemini.sse", Dialect::Gemini),
+    ] {
+        let mut meter = UsageMeter::for_path(path);
+        meter.head(&head(200, "text/event-stream"));
+        let usage = read(meter, [sample(name).body]);
+        assert_eq!((usage.dialect, usage.certainty), (Some(dialect), Certainty::Reported));
+    }
+}
+
+#[test]
+fn a_stream_that_is_not_recognised_at_its_beginning_is_not_recognised_later() {
+    let mut stream = "data: {\"hello\":1}\n\n".repeat(8).into_bytes();
+    stream.extend(sample("openai_chat.sse").body);
+    let mut meter = UsageMeter::new(None);
+    meter.head(&head(200, "text/event-stream"));
+    assert_eq!(read(meter, [Bytes::from(stream)]), Usage::default());
+}
+
+#[test]
+fn an_event_of_another_api_is_of_no_dialect() {
+    for event in [
+        r#"{"id":"run_1","object":"thread.run","created_at":1,"model":"m","usage":null}"#,
+        r#"{"jsonrpc":"2.0","method":"message"}"#,
+        r#"{"type":"ping"}"#,
+        "[1, 2]",
+        "hello",
+    ] {
+        assert_eq!(Dialect::of_event("message", event.as_bytes()), None, "{event}");
+    }
+}
