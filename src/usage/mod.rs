@@ -67,6 +67,7 @@ mod account;
 mod dialect;
 mod dialects;
 mod framing;
+mod guard;
 mod members;
 mod meter;
 mod needles;
@@ -78,6 +79,10 @@ use http::request::Parts;
 
 pub use self::{
     dialect::Dialect,
+    guard::{
+        MissingTerminator, TerminatorGuard, TerminatorGuardBody, TerminatorGuardLayer,
+        TerminatorGuarded,
+    },
     meter::UsageMeter,
     report::{Certainty, Terminator, Usage, UsageReport},
 };

@@ -3,6 +3,7 @@
 mod bedrock;
 mod cuts;
 mod detect;
+mod guard;
 mod layer;
 mod memory;
 mod random;

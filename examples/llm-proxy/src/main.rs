@@ -18,6 +18,7 @@ use tower_lifeline::{
     keepalive::IdleKeepaliveLayer,
     tee::{TeeLayer, TeeRequestLayer},
     timeouts::TimeoutsLayer,
+    usage::TerminatorGuardLayer,
 };
 
 use crate::{
@@ -101,6 +102,8 @@ async fn run(options: Options) -> Result<(), BoxError> {
         .layer(TimeoutsLayer::new(choices::limits(&options)).answer(choices::timed_out))
         .layer(finalize)
         .layer(TeeLayer::recording(choices::capture(options.capture, options.capture_total)))
+        .layer(TerminatorGuardLayer)
+        .layer(TeeLayer::usage())
         .layer(TeeRequestLayer::recording(choices::beginning(options.early_head)))
         .service(service_fn({
             let forward = forward.clone();

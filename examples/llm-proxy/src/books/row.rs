@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use http::StatusCode;
 use serde::Serialize;
 use tower_lifeline::{
-    Media,
     abort::AbortReason,
     exchange::{DrainEnd, Drained, Exchange, Outcome},
     finalize::Ending,
     tee::Recording,
+    usage::{Terminator, Usage, UsageReport},
 };
 
 use super::{Asked, capped};
@@ -61,11 +61,37 @@ pub(crate) struct Row {
     head_ms: Option<u64>,
     first_frame_ms: Option<u64>,
     elapsed_ms: u64,
-    /// `None` for event streams and NDJSON, whose dialects are not read yet.
-    terminator: Option<&'static str>,
+    terminator: &'static str,
     drained: Option<Rest>,
-    usage: Option<()>,
+    usage: Option<Cost>,
     capture_truncated: bool,
+}
+
+/// What the response said that it cost.
+#[derive(Clone, Debug, Serialize)]
+struct Cost {
+    dialect: &'static str,
+    model: Option<String>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cached_tokens: Option<u64>,
+    reasoning_tokens: Option<u64>,
+    certainty: &'static str,
+}
+
+impl Cost {
+    /// `None` where the response is of no dialect.
+    fn of(usage: Usage) -> Option<Self> {
+        Some(Self {
+            dialect: usage.dialect?.as_str(),
+            model: usage.model.as_deref().map(capped),
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cached_tokens: usage.cached_tokens,
+            reasoning_tokens: usage.reasoning_tokens,
+            certainty: usage.certainty.as_str(),
+        })
+    }
 }
 
 /// What was read after the client left.
@@ -90,7 +116,7 @@ impl Row {
             head_ms: None,
             first_frame_ms: None,
             elapsed_ms: 0,
-            terminator: Some("none"),
+            terminator: Terminator::None.as_str(),
             drained: None,
             usage: None,
             capture_truncated: false,
@@ -126,7 +152,10 @@ impl Row {
 
     /// The row of an ending that is [as its client saw it](as_given).
     pub(super) fn of(id: Arc<str>, asked: &Asked, ending: &Ending) -> Self {
-        let capture = ending.exchange.fact::<Recording>().filter(|_| !is_ours(ending));
+        let ours = is_ours(ending);
+        let capture = ending.exchange.fact::<Recording>().filter(|_| !ours);
+        let usage = ending.exchange.fact::<UsageReport>().filter(|_| !ours);
+        let usage = usage.map(|report| report.usage()).unwrap_or_default();
         Self {
             status: ending.status.map(|status| status.as_u16()),
             reason: ending.reason().map(capped),
@@ -135,8 +164,9 @@ impl Row {
             head_ms: ending.time_to_head.map(millis),
             first_frame_ms: ending.time_to_first_frame.map(millis),
             elapsed_ms: millis(ending.elapsed),
-            terminator: capture.as_ref().map_or(Some("none"), terminator),
+            terminator: usage.terminator.as_str(),
             drained: ending.drained.map(|Drained { bytes, end, .. }| Rest { bytes, end }),
+            usage: Cost::of(usage),
             capture_truncated: capture.is_some_and(|capture| capture.is_truncated()),
             ..Self::new(id, asked, ending.outcome)
         }
@@ -169,12 +199,6 @@ fn status(ending: &Ending) -> Option<StatusCode> {
 
 fn is_ours(ending: &Ending) -> bool {
     ending.exchange.fact::<Ours>().is_some()
-}
-
-/// The terminator of a body: only streams of a known dialect can have one.
-fn terminator(capture: &Recording) -> Option<&'static str> {
-    let (_, _, headers) = capture.head()?;
-    (!matches!(Media::of(&headers), Media::EventStream | Media::Ndjson)).then_some("none")
 }
 
 fn millis(duration: Duration) -> u64 {

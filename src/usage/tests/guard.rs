@@ -1,0 +1,121 @@
+//! Each row of the guard's table.
+
+use std::sync::{Arc, Mutex};
+
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt;
+use testkit::{Collected, Eos, Script, ScriptError, drain};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+
+use crate::{
+    error::BoxError,
+    exchange::Outcome,
+    finalize::{Ending, FinalizeLayer},
+    tee::TeeLayer,
+    usage::{MissingTerminator, TerminatorGuardLayer},
+};
+
+const DELTA: &str = "data: {\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+const REFUSED: &str = "data: {\"error\":{\"message\":\"overloaded\",\"code\":529}}\n\n";
+
+/// Reads a response to its end through Finalize, the guard and the meter.
+async fn seen(path: &str, response: Response<Script>) -> (Collected<BoxError>, Ending) {
+    let endings = Arc::new(Mutex::new(Vec::new()));
+    let told = endings.clone();
+    let response = Mutex::new(Some(response));
+    let stack = ServiceBuilder::new()
+        .layer(FinalizeLayer::new(move |_| {
+            let told = told.clone();
+            move |ending| told.lock().unwrap().push(ending)
+        }))
+        .layer(TerminatorGuardLayer)
+        .layer(TeeLayer::usage())
+        .service(service_fn(move |_: Request<()>| {
+            std::future::ready(Ok::<_, ScriptError>(response.lock().unwrap().take().unwrap()))
+        }));
+    let request = Request::post(path).body(()).unwrap();
+    let mut body = stack.oneshot(request).await.unwrap().into_body();
+    let seen = drain(&mut body).await;
+    assert!(body.frame().await.is_none(), "it is fused");
+    let ending = endings.lock().unwrap().pop().unwrap();
+    (seen, ending)
+}
+
+fn sse(script: Script) -> Response<Script> {
+    Response::builder().header("content-type", "text/event-stream").body(script).unwrap()
+}
+
+const CHAT: &str = "/v1/chat/completions";
+
+#[tokio::test]
+async fn an_end_behind_the_terminator_is_handed_on_with_its_trailers() {
+    for eos in [Eos::Truthful, Eos::Never] {
+        let (seen, ending) = seen(CHAT, sse(Script::new().data(DELTA).data(DONE).eos(eos))).await;
+        assert!(seen.error.is_none());
+        assert_eq!(
+            (ending.outcome, seen.data.len()),
+            (Outcome::Completed, DELTA.len() + DONE.len())
+        );
+    }
+    let trailers = HeaderMap::from_iter([("x-a".parse().unwrap(), "1".parse().unwrap())]);
+    let script = Script::new().data(DELTA).data(DONE).trailers(trailers.clone());
+    let (seen, ending) = seen(CHAT, sse(script)).await;
+    assert_eq!((seen.trailers, ending.outcome), (Some(trailers), Outcome::Completed));
+}
+
+#[tokio::test]
+async fn a_clean_end_without_the_terminator_is_an_error_and_truncated() {
+    let trailers = || HeaderMap::from_iter([("x-a".parse().unwrap(), "1".parse().unwrap())]);
+    let broken = [
+        Script::new().data(DELTA),
+        Script::new().data(DELTA).eos(Eos::Never),
+        Script::new().data(DELTA).trailers(trailers()),
+    ];
+    for script in broken {
+        let (seen, ending) = seen(CHAT, sse(script)).await;
+        assert_eq!(seen.data, DELTA);
+        assert!(seen.error.unwrap().is::<MissingTerminator>() && seen.trailers.is_none());
+        assert_eq!((ending.outcome, ending.reason()), (Outcome::Truncated, None));
+    }
+}
+
+#[tokio::test]
+async fn a_terminator_that_lacks_its_blank_line_is_one() {
+    let (seen, ending) = seen(CHAT, sse(Script::new().data(DELTA).data("data: [DONE]"))).await;
+    assert!(seen.error.is_none() && ending.outcome == Outcome::Completed);
+}
+
+#[tokio::test]
+async fn an_error_event_of_the_upstreams_own_is_handed_on_and_the_exchange_has_failed() {
+    let (seen, ending) = seen(CHAT, sse(Script::new().data(DELTA).data(REFUSED))).await;
+    assert!(seen.error.is_none());
+    assert_eq!(seen.data, [DELTA, REFUSED].concat());
+    assert_eq!((ending.outcome, ending.reason()), (Outcome::Failed, Some("upstream_error_event")));
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_missing_every_end_is_believed() {
+    let of = |media: &str, script: Script| {
+        Response::builder().header("content-type", media).body(script).unwrap()
+    };
+    let believed = [
+        ("/", sse(Script::new().data("data: 1\n\n"))),
+        ("/", of("application/octet-stream", Script::new().data("x"))),
+        (CHAT, of("application/json", Script::new().data("{}"))),
+        (CHAT, sse(Script::new())),
+        (CHAT, sse(Script::new().data(DELTA).exact_size(DELTA.len() as u64))),
+    ];
+    for (path, response) in believed {
+        let (seen, ending) = seen(path, response).await;
+        assert!(seen.error.is_none(), "{path}");
+        assert_eq!(ending.outcome, Outcome::Completed, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_body_is_handed_on() {
+    let (seen, ending) = seen(CHAT, sse(Script::new().data(DELTA).error("boom"))).await;
+    assert_eq!(seen.error.unwrap().to_string(), "boom");
+    assert_eq!(ending.outcome, Outcome::Failed);
+}
