@@ -22,3 +22,4 @@ mod shutdown;
 mod timeouts;
 mod unclean;
 mod unread;
+mod usage;
