@@ -18,6 +18,7 @@ mod heartbeats;
 mod labels;
 mod log;
 mod outcomes;
+mod refusals;
 mod shutdown;
 mod timeouts;
 mod unclean;
