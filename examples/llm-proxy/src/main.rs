@@ -41,6 +41,7 @@ mod serve;
 mod shutdown;
 mod signals;
 mod simulate;
+mod socket;
 #[cfg(test)]
 mod testing;
 mod units;

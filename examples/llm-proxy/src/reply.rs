@@ -9,7 +9,6 @@ use http::{
 };
 use http_body::Body;
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use serde::Serialize;
 use tower::{BoxError, ServiceExt};
 use tower_lifeline::{
@@ -17,7 +16,7 @@ use tower_lifeline::{
     exchange::{Cause, Exchange},
 };
 
-use crate::forward::{Forward, ForwardError};
+use crate::forward::{Answer, Forward, ForwardError};
 
 #[cfg(test)]
 mod tests;
@@ -30,7 +29,7 @@ pub(crate) struct Ours;
 pub(crate) async fn or_refusal<B>(
     forward: Forward,
     request: Request<B>,
-) -> Result<Response<Either<Incoming, Full<Bytes>>>, Infallible>
+) -> Result<Response<Either<Answer, Full<Bytes>>>, Infallible>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,

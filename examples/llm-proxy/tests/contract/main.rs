@@ -23,3 +23,4 @@ mod shutdown;
 mod timeouts;
 mod unclean;
 mod unread;
+mod uploads;
