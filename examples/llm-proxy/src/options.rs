@@ -61,7 +61,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "D", default_value = "off", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) total_timeout: Limit<Duration>,
 
-    /// End a response that its client has not read from for so long, or `off`
+    /// End a response that its client has not read from for so long, and close a connection that takes
+    /// nothing, or `off`
     #[arg(long, value_name = "D", default_value = "60s", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) unread_timeout: Limit<Duration>,
 

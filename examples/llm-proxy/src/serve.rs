@@ -48,10 +48,12 @@ impl Connections {
     }
 }
 
-/// Serves until `stop` resolves; from then on nobody is let in.
+/// Serves until `stop` resolves; from then on nobody is let in. A connection whose client takes nothing for longer than
+/// `unread` is closed.
 pub(crate) async fn serve<S, B>(
     listener: TcpListener,
     service: S,
+    unread: Option<Duration>,
     stop: impl Future<Output = ()>,
 ) -> Connections
 where
@@ -72,7 +74,7 @@ where
             Some(_) = tasks.join_next() => continue,
             stream = accept(&listener) => stream,
         };
-        let socket = Socket::new(stream);
+        let socket = Socket::new(stream, unread);
         let connection = server
             .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service.clone()))
             .into_owned();

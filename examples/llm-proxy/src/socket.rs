@@ -1,29 +1,52 @@
-//! A client's connection, which notices what hyper does not tell an HTTP/1 response: that the client left in the middle
-//! of its upload.
+//! A client's connection, which notices two things that hyper does not tell an HTTP/1 response: that the client left in
+//! the middle of its upload, and that it takes nothing of what was written for it.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep},
 };
+
+/// The limit of the exchange comes first, so that its ending says what happened.
+const MARGIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: TcpStream,
+    /// For how long the client may take nothing.
+    unread: Option<Duration>,
+    /// Is there while something waits to be written.
+    stuck: Option<Pin<Box<Sleep>>>,
     /// It sends nothing more.
     left: bool,
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream, unread: Option<Duration>) -> Self {
         // A delayed heartbeat or event is worth less than a full packet.
         let _ = stream.set_nodelay(true);
-        Self { stream, left: false }
+        Self { stream, unread, stuck: None, left: false }
+    }
+
+    fn written<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let (true, Some(unread)) = (written.is_pending(), self.unread) else {
+            self.stuck = None;
+            return written;
+        };
+        let time = unread.saturating_add(MARGIN);
+        ready!(self.stuck.get_or_insert_with(|| Box::pin(sleep(time))).as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client does not read")))
     }
 }
 
@@ -46,7 +69,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.written(cx, written)
     }
 
     fn poll_write_vectored(
@@ -54,7 +78,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

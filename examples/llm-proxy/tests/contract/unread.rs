@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use testkit::{H1, H2, H2Next, Play, Upstream, dechunk};
+use testkit::{H1, H2, H2Next, How, Play, Upstream, dechunk};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     client::{WIRES, Wire, error_event},
@@ -106,5 +107,38 @@ async fn a_client_that_leaves_without_having_read_lets_the_upstream_go() {
         }
         upstream.closed(0, LIMIT).await;
         assert_eq!(proxy.ending().await["outcome"], "disconnected", "{wire:?}");
+    }
+}
+
+/// So many of its file descriptors are open.
+fn descriptors(proxy: &Proxy) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", proxy.child.id().unwrap())).unwrap().count()
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_nothing_is_closed_after_the_limit() {
+    let plays = [(); 10].map(|()| Play::new().head_sse().flood(event()));
+    let upstream = Upstream::start(plays).await;
+    let proxy = Proxy::before(upstream.addr(), &["--unread-timeout=300ms"]).await;
+    proxy.see("/streams").await;
+    let before = descriptors(&proxy);
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(asleep(Wire::H1, &proxy).await);
+    }
+    for ending in proxy.endings(10).await {
+        assert_eq!(
+            (&ending["outcome"], &ending["reason"]),
+            (&"timed_out".into(), &"unread".into())
+        );
+    }
+    let deadline = Instant::now() + LIMIT;
+    while descriptors(&proxy) > before {
+        assert!(Instant::now() < deadline, "{} were {before}", descriptors(&proxy));
+        sleep(Duration::from_millis(50)).await;
+    }
+    for client in clients {
+        let Asleep::H1(mut client) = client else { unreachable!() };
+        assert_ne!(client.read_to_end(LIMIT).await.how, How::TimedOut);
     }
 }
