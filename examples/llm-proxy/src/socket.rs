@@ -14,6 +14,10 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+/// What the kernel keeps unsent before it takes no more. Of its own accord it would take megabytes, and take more again
+/// only when a third of that is gone: a client that reads steadily, but slowly, would look as if it did not read.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT: u32 = 64 * 1024;
 /// The limit of the exchange comes first, so that its ending says what happened.
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -32,6 +36,8 @@ impl Socket {
     pub(crate) fn new(stream: TcpStream, unread: Option<Duration>) -> Self {
         // A delayed heartbeat or event is worth less than a full packet.
         let _ = stream.set_nodelay(true);
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         Self { stream, unread, stuck: None, left: false }
     }
 

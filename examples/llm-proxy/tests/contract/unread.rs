@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use testkit::{H1, H2, H2Next, How, Play, Upstream, dechunk};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+    time::{Instant, sleep, sleep_until},
+};
 
 use crate::{
     client::{WIRES, Wire, error_event},
@@ -141,4 +145,20 @@ async fn a_connection_that_takes_nothing_is_closed_after_the_limit() {
         let Asleep::H1(mut client) = client else { unreachable!() };
         assert_ne!(client.read_to_end(LIMIT).await.how, How::TimedOut);
     }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_but_steadily_is_read_for() {
+    let upstream = Upstream::start([Play::new().head_sse().flood(event())]).await;
+    let proxy = Proxy::before(upstream.addr(), &["--unread-timeout=2s"]).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut client = socket.connect(proxy.addr).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let begin = Instant::now();
+    for tick in 1..=60 {
+        client.read_exact(&mut [0; 4000]).await.unwrap();
+        sleep_until(begin + Duration::from_millis(100) * tick).await;
+    }
+    assert_eq!(proxy.see("/endings").await, serde_json::json!([]));
 }
