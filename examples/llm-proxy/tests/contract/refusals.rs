@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::{H1, H2, H2Next, How, Play, Upstream};
 use tokio::net::TcpListener;
 
@@ -64,9 +64,12 @@ async fn head_that_is_aborted_has_no_body() {
     let upstream = Upstream::start([(); 3].map(|()| Play::new().stall())).await;
     let proxy = Proxy::before(upstream.addr(), &[]).await;
     let aborting = async {
+        let mut aborted = Vec::new();
         for _ in 0..3 {
-            let id = proxy.stream(|_| true).await["id"].as_str().unwrap().to_owned();
-            assert_eq!(proxy.abort(&id, "?reason=stop").await.0, 200);
+            let other = |stream: &Value| !aborted.contains(&stream["id"]);
+            let id = proxy.stream(other).await["id"].clone();
+            assert_eq!(proxy.abort(id.as_str().unwrap(), "?reason=stop").await.0, 200);
+            aborted.push(id);
         }
         // The assertions of the other side end the test.
         std::future::pending::<()>().await;
