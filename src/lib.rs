@@ -16,6 +16,7 @@
 //! | [`TimeoutsLayer`](timeouts) | ends a response that takes too long: head, first frame, idle, total, unread | cuts |
 //! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
+//! | `TerminatorGuardLayer` (feature `usage`) | turns an end without the dialect's terminator into an error | at such an end |
 //! | [`FirstFrameLayer`](first_frame) | commits the head only when the stream has begun, so that a failure before is a status | no |
 //! | [`IsolateLayer`](isolate) | reads a body that blocks its thread on a thread of its own | no |
 //!

@@ -14,7 +14,6 @@ use http::{
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
@@ -22,10 +21,11 @@ use hyper_util::{
 };
 use tower::{BoxError, Service};
 
-pub(crate) use self::error::ForwardError;
-use self::upload::Upload;
+pub(crate) use self::{answer::Answer, error::ForwardError};
+use self::{answer::Begin, upload::Upload};
 use crate::upstream::{Protocol, Upstream};
 
+mod answer;
 mod error;
 mod headers;
 #[cfg(test)]
@@ -80,7 +80,7 @@ impl Forward {
     }
 
     /// The same request as the upstream is to see it.
-    fn readdress<B>(&self, request: Request<B>) -> Result<Request<Upload>, http::Error>
+    fn readdress<B>(&self, request: Request<B>) -> Result<(Request<Upload>, Begin), http::Error>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -97,11 +97,12 @@ impl Forward {
         {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let mut request = Request::new(Upload::new(body));
+        let (begin, begun) = answer::watch();
+        let mut request = Request::new(Upload::new(body, begun));
         *request.method_mut() = parts.method;
         *request.uri_mut() = self.upstream.uri(&parts.uri)?;
         *request.headers_mut() = headers;
-        Ok(request)
+        Ok((request, begin))
     }
 }
 
@@ -110,7 +111,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<Incoming>;
+    type Response = Response<Answer>;
     type Error = ForwardError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -122,12 +123,13 @@ where
         if request.method() == Method::CONNECT {
             return Box::pin(async { Err(ForwardError::Tunnel) });
         }
-        let answer = match self.readdress(request) {
-            Ok(request) => match &self.client {
-                Client::Plain(client) => client.request(request),
-                Client::Tls(client) => client.request(request),
-            },
+        let (request, begin) = match self.readdress(request) {
+            Ok(readdressed) => readdressed,
             Err(error) => return Box::pin(async { Err(ForwardError::Target(error)) }),
+        };
+        let answer = match &self.client {
+            Client::Plain(client) => client.request(request),
+            Client::Tls(client) => client.request(request),
         };
         Box::pin(async move {
             let mut response = answer.await?;
@@ -138,7 +140,7 @@ where
             headers::strip_hop_by_hop(response.headers_mut());
             // Each side speaks its own version.
             *response.version_mut() = Version::default();
-            Ok(response)
+            Ok(response.map(|body| begin.answer(body)))
         })
     }
 }

@@ -42,6 +42,7 @@ mod serve;
 mod shutdown;
 mod signals;
 mod simulate;
+mod socket;
 #[cfg(test)]
 mod testing;
 mod units;
@@ -119,14 +120,16 @@ async fn run(options: Options) -> Result<(), BoxError> {
     // From before anyone is told that it runs.
     let mut signals = Signals::listen();
     announce(address, admin_address, simulated)?;
+    let unread = options.unread_timeout;
     let connections = match options.layers {
-        Layers::All => serve::serve(listener, proxy, signals.next()).await,
+        Layers::All => serve::serve(listener, proxy, unread, signals.next()).await,
         Layers::None => {
             let bare = service_fn(move |request| reply::or_refusal(forward.clone(), request));
-            serve::serve(listener, bare, signals.next()).await
+            serve::serve(listener, bare, unread, signals.next()).await
         }
     };
-    shutdown::shutdown(connections, options.grace, signals, &all, &endings).await;
+    let endings = (options.layers == Layers::All).then_some(&endings);
+    shutdown::shutdown(connections, options.grace, signals, &all, endings).await;
     Ok(())
 }
 

@@ -61,12 +61,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "D", default_value = "off", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) total_timeout: Limit<Duration>,
 
-    /// End a response that its client has not read from for so long, or `off`
+    /// End a response that its client has not read from for so long, and close a connection that takes
+    /// nothing, or `off`
     #[arg(long, value_name = "D", default_value = "60s", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) unread_timeout: Limit<Duration>,
 
     /// When the upstream has sent no head for so long, begin an event stream to a client that asked for one
-    /// and keep it alive, or `off`
+    /// and keep it alive, or `off`. The bodies of Ollama's /api/chat and /api/generate ask for NDJSON,
+    /// which gets none; an `Accept: text/event-stream` always does
     #[arg(long, value_name = "D", default_value = "off", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) early_head: Limit<Duration>,
 

@@ -3,18 +3,20 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 use http_body::Body;
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
-use serde_json::json;
+use serde::Serialize;
 use tower::{BoxError, ServiceExt};
 use tower_lifeline::{
     error::ErrorChain,
     exchange::{Cause, Exchange},
 };
 
-use crate::forward::{Forward, ForwardError};
+use crate::forward::{Answer, Forward, ForwardError};
 
 #[cfg(test)]
 mod tests;
@@ -27,12 +29,13 @@ pub(crate) struct Ours;
 pub(crate) async fn or_refusal<B>(
     forward: Forward,
     request: Request<B>,
-) -> Result<Response<Either<Incoming, Full<Bytes>>>, Infallible>
+) -> Result<Response<Either<Answer, Full<Bytes>>>, Infallible>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let exchange = Exchange::get(request.extensions());
+    let head_only = request.method() == Method::HEAD;
     Ok(match forward.oneshot(request).await {
         Ok(response) => response.map(Either::Left),
         Err(error) => {
@@ -45,9 +48,34 @@ where
                 }
                 exchange.insert(Ours);
             }
-            no_answer(&error).map(|body| Either::Right(Full::new(body)))
+            let answer = no_answer(&error);
+            let answer = if head_only { without_body(answer) } else { answer };
+            answer.map(|body| Either::Right(Full::new(body)))
         }
     })
+}
+
+/// The body of a refusal; the members come in the order of the event that is an error in a stream.
+#[derive(Debug, Serialize)]
+struct Refusal<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    error: Why<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Why<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    message: &'a str,
+    code: &'a str,
+}
+
+/// The answer to HEAD: its header says how long the body would be. (hyper strips a body from HTTP/1 only.)
+fn without_body(response: Response<Bytes>) -> Response<Bytes> {
+    let (mut head, body) = response.into_parts();
+    head.headers.insert(CONTENT_LENGTH, body.len().into());
+    Response::from_parts(head, Bytes::new())
 }
 
 /// A JSON error body under `status`; `code` is the ending's reason or outcome.
@@ -58,8 +86,10 @@ pub(crate) fn refusal(status: StatusCode, message: &str, code: &str) -> Response
         StatusCode::GATEWAY_TIMEOUT => "timeout",
         _ => "refused",
     };
-    let body = json!({"type": "error", "error": {"type": kind, "message": message, "code": code}});
-    let mut response = Response::new(Bytes::from(body.to_string()));
+    let body = Refusal { kind: "error", error: Why { kind, message, code } };
+    // Strings always have a JSON form.
+    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

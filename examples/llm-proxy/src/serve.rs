@@ -17,6 +17,8 @@ use tokio::{
 };
 use tower::{BoxError, Service};
 
+use crate::socket::Socket;
+
 #[cfg(test)]
 mod tests;
 
@@ -46,10 +48,12 @@ impl Connections {
     }
 }
 
-/// Serves until `stop` resolves; from then on nobody is let in.
+/// Serves until `stop` resolves; from then on nobody is let in. A connection whose client takes nothing for longer than
+/// `unread` is closed.
 pub(crate) async fn serve<S, B>(
     listener: TcpListener,
     service: S,
+    unread: Option<Duration>,
     stop: impl Future<Output = ()>,
 ) -> Connections
 where
@@ -70,8 +74,9 @@ where
             Some(_) = tasks.join_next() => continue,
             stream = accept(&listener) => stream,
         };
+        let socket = Socket::new(stream, unread);
         let connection = server
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone()))
+            .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service.clone()))
             .into_owned();
         let connection = graceful.watch(connection);
         tasks.spawn(async move {
@@ -98,11 +103,7 @@ fn server() -> auto::Builder<TokioExecutor> {
 async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                // A delayed heartbeat or event is worth less than a full packet.
-                let _ = stream.set_nodelay(true);
-                return stream;
-            }
+            Ok((stream, _)) => return stream,
             Err(error) => {
                 tracing::warn!(%error, "no connection accepted");
                 sleep(ACCEPT_PAUSE).await;

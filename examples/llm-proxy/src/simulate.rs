@@ -33,7 +33,7 @@ const LARGEST_REQUEST: usize = 64 * 1024 * 1024;
 pub(crate) async fn start() -> io::Result<Upstream> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let authority = listener.local_addr()?.to_string();
-    tokio::spawn(serve(listener, router(), pending()));
+    tokio::spawn(serve(listener, router(), None, pending()));
     authority.parse().map(Upstream::plain).map_err(io::Error::other)
 }
 

@@ -47,7 +47,7 @@ where
     B::Error: Into<BoxError>,
 {
     let (listener, address) = listener().await;
-    tokio::spawn(serve(listener, service, pending()));
+    tokio::spawn(serve(listener, service, None, pending()));
     address
 }
 

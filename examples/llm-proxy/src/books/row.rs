@@ -81,7 +81,7 @@ struct Cost {
 
 impl Cost {
     /// `None` where the response is of no dialect.
-    fn of(usage: Usage) -> Option<Self> {
+    fn of(usage: &Usage) -> Option<Self> {
         Some(Self {
             dialect: usage.dialect?.as_str(),
             model: usage.model.as_deref().map(capped),
@@ -166,7 +166,7 @@ impl Row {
             elapsed_ms: millis(ending.elapsed),
             terminator: usage.terminator.as_str(),
             drained: ending.drained.map(|Drained { bytes, end, .. }| Rest { bytes, end }),
-            usage: Cost::of(usage),
+            usage: Cost::of(&usage),
             capture_truncated: capture.is_some_and(|capture| capture.is_truncated()),
             ..Self::new(id, asked, ending.outcome)
         }

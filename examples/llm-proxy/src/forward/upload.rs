@@ -3,6 +3,9 @@
 //! hyper notices that an HTTP/1 client has left only once it has read the whole request. An upstream may answer, or
 //! stall, without reading it, so a task of its own reads ahead of the upstream, and reads on when the upstream has
 //! dropped the rest: each within a bound. Beyond the bounds, only a failed write tells that the client has left.
+//!
+//! An upload that breaks off after the answer has begun is kept from the upstream until the answer is over: it would
+//! take the answer with it, and the upstream would be blamed. A client that left is noticed at its socket.
 
 use std::{
     error::Error,
@@ -26,6 +29,8 @@ use tokio::{
     time::timeout,
 };
 use tower::BoxError;
+
+use super::answer::Begun;
 
 #[cfg(test)]
 mod tests;
@@ -89,7 +94,7 @@ impl Error for UploadFailed {
 
 impl Upload {
     /// Must be called within a runtime.
-    pub(crate) fn new<B>(body: B) -> Self
+    pub(super) fn new<B>(body: B, begun: Begun) -> Self
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -99,7 +104,7 @@ impl Upload {
         }
         let left = body.size_hint().exact();
         let (to_upstream, pieces) = mpsc::unbounded_channel();
-        tokio::spawn(read_ahead(body, to_upstream));
+        tokio::spawn(read_ahead(body, begun, to_upstream));
         Self { pieces: Some(pieces), left }
     }
 }
@@ -140,7 +145,7 @@ impl Body for Upload {
     }
 }
 
-async fn read_ahead<B>(body: B, to_upstream: UnboundedSender<Piece>)
+async fn read_ahead<B>(body: B, mut begun: Begun, to_upstream: UnboundedSender<Piece>)
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -154,7 +159,10 @@ where
         };
         let piece = match frame {
             None => Piece::End,
-            Some(Err(error)) => Piece::Failed(error),
+            Some(Err(error)) => {
+                begun.answered().await;
+                Piece::Failed(error)
+            }
             Some(Ok(frame)) => {
                 let cost = cost(&frame).min(READ_AHEAD);
                 let cost = u32::try_from(cost).unwrap_or(u32::MAX);

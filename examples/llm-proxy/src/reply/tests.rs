@@ -1,5 +1,4 @@
 use http::StatusCode;
-use serde_json::{Value, json};
 
 use super::{no_answer, refusal};
 use crate::forward::ForwardError;
@@ -15,11 +14,10 @@ fn every_refusal_has_the_contracts_shape() {
         assert_eq!(response.status(), status);
         assert_eq!(response.headers()["content-type"], "application/json");
         let body = response.into_body();
-        let expected = json!({
-            "type": "error",
-            "error": {"type": kind, "message": "say \"why\"", "code": "shutdown"},
-        });
-        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
+        let expected = format!(
+            r#"{{"type":"error","error":{{"type":"{kind}","message":"say \"why\"","code":"shutdown"}}}}"#
+        );
+        assert_eq!(body, expected);
     }
 }
 

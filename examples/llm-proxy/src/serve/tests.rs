@@ -40,7 +40,7 @@ async fn endless() -> (Wire, oneshot::Sender<()>, JoinHandle<Connections>) {
     let stopped = async {
         let _ = stopped.await;
     };
-    let serving = tokio::spawn(serve(listener, service, stopped));
+    let serving = tokio::spawn(serve(listener, service, None, stopped));
     (Wire::connect(address).await, stop, serving)
 }
 

@@ -2,26 +2,25 @@ use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
 use super::start;
 use crate::{
-    forward::Forward,
+    forward::{Answer, Forward},
     testing::{full, soon},
 };
 
 mod dialects;
 
-async fn send(request: http::request::Builder, body: String) -> Response<Incoming> {
+async fn send(request: http::request::Builder, body: String) -> Response<Answer> {
     let forward = Forward::new(start().await.unwrap()).unwrap();
     let request = request.body(full(body)).unwrap();
     soon(forward.oneshot(request)).await.unwrap()
 }
 
-async fn post(path: &str, body: &Value) -> Response<Incoming> {
+async fn post(path: &str, body: &Value) -> Response<Answer> {
     send(Request::post(path), body.to_string()).await
 }
 
@@ -34,12 +33,12 @@ fn ask(model: &str, stream: bool) -> Value {
     })
 }
 
-async fn text(response: Response<Incoming>) -> String {
+async fn text(response: Response<Answer>) -> String {
     let body = soon(response.into_body().collect()).await.unwrap();
     String::from_utf8(body.to_bytes().to_vec()).unwrap()
 }
 
-async fn value(response: Response<Incoming>) -> Value {
+async fn value(response: Response<Answer>) -> Value {
     assert_eq!(response.headers()["content-type"], "application/json");
     serde_json::from_str(&text(response).await).unwrap()
 }

@@ -275,6 +275,25 @@ async fn idle_connections_and_clients_that_do_not_read_hold_nothing_up_for_long(
 }
 
 #[tokio::test]
+async fn when_nothing_is_under_way_connections_hold_nothing_up() {
+    for grace in ["20s", "off"] {
+        let upstream = Upstream::start([Play::new().head_sse().flood("x".repeat(1000))]).await;
+        let options = [&*format!("--grace={grace}"), "--unread-timeout=300ms"];
+        let mut proxy = Proxy::before(upstream.addr(), &options).await;
+        let _idle = H1::connect(proxy.addr).await.unwrap();
+        let mut half_sent = H1::connect(proxy.addr).await.unwrap();
+        half_sent.send("GET / HTT").await.unwrap();
+        let mut asleep = H1::connect_with_small_buffers(proxy.addr).await.unwrap();
+        asleep.get("/").await.unwrap();
+        assert_eq!(proxy.ending().await["reason"], "unread");
+        let signalled = Instant::now();
+        signal(&proxy, "TERM");
+        assert_eq!(exit(&mut proxy).await, Some(0), "{grace}");
+        assert!(signalled.elapsed() < Duration::from_secs(4), "{:?}", signalled.elapsed());
+    }
+}
+
+#[tokio::test]
 async fn with_nobody_there_it_ends_at_once() {
     let mut proxy = Proxy::start(&["--grace=1m"]).await;
     signal(&proxy, "TERM");

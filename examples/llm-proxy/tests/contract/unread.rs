@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use testkit::{H1, H2, H2Next, Play, Upstream, dechunk};
+use testkit::{H1, H2, H2Next, How, Play, Upstream, dechunk};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+    time::{Instant, sleep, sleep_until},
+};
 
 use crate::{
     client::{WIRES, Wire, error_event},
@@ -107,4 +112,53 @@ async fn a_client_that_leaves_without_having_read_lets_the_upstream_go() {
         upstream.closed(0, LIMIT).await;
         assert_eq!(proxy.ending().await["outcome"], "disconnected", "{wire:?}");
     }
+}
+
+/// So many of its file descriptors are open.
+fn descriptors(proxy: &Proxy) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", proxy.child.id().unwrap())).unwrap().count()
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_nothing_is_closed_after_the_limit() {
+    let plays = [(); 10].map(|()| Play::new().head_sse().flood(event()));
+    let upstream = Upstream::start(plays).await;
+    let proxy = Proxy::before(upstream.addr(), &["--unread-timeout=300ms"]).await;
+    proxy.see("/streams").await;
+    let before = descriptors(&proxy);
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(asleep(Wire::H1, &proxy).await);
+    }
+    for ending in proxy.endings(10).await {
+        assert_eq!(
+            (&ending["outcome"], &ending["reason"]),
+            (&"timed_out".into(), &"unread".into())
+        );
+    }
+    let deadline = Instant::now() + LIMIT;
+    while descriptors(&proxy) > before {
+        assert!(Instant::now() < deadline, "{} were {before}", descriptors(&proxy));
+        sleep(Duration::from_millis(50)).await;
+    }
+    for client in clients {
+        let Asleep::H1(mut client) = client else { unreachable!() };
+        assert_ne!(client.read_to_end(LIMIT).await.how, How::TimedOut);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_but_steadily_is_read_for() {
+    let upstream = Upstream::start([Play::new().head_sse().flood(event())]).await;
+    let proxy = Proxy::before(upstream.addr(), &["--unread-timeout=2s"]).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut client = socket.connect(proxy.addr).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let begin = Instant::now();
+    for tick in 1..=60 {
+        client.read_exact(&mut [0; 4000]).await.unwrap();
+        sleep_until(begin + Duration::from_millis(100) * tick).await;
+    }
+    assert_eq!(proxy.see("/endings").await, serde_json::json!([]));
 }

@@ -17,10 +17,22 @@ use tokio::{
     sync::oneshot,
     time::{Instant, sleep},
 };
+use tower::BoxError;
 use tower_lifeline::error::ErrorChain;
 
 use super::{DRAIN_BYTES, DRAIN_TIME, FRAME_COST, READ_AHEAD, Upload};
+use crate::forward::answer;
 use crate::testing::{Endless, full, soon};
+
+/// An upload that gets no answer.
+fn unanswered<B>(body: B) -> Upload
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (_, begun) = answer::watch();
+    Upload::new(body, begun)
+}
 
 /// A body without end, which counts what was read of it.
 struct Flood {
@@ -63,7 +75,7 @@ async fn data_and_trailers_pass_in_order_and_then_comes_the_end() {
         }
         upload.send_trailers(sent).await.unwrap();
     });
-    let mut body = Upload::new(body);
+    let mut body = unanswered(body);
     for piece in ["a", "", "b"] {
         let frame = soon(body.frame()).await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), piece);
@@ -78,18 +90,18 @@ async fn data_and_trailers_pass_in_order_and_then_comes_the_end() {
 
 #[tokio::test]
 async fn an_announced_length_is_passed_on_and_counted_down() {
-    let mut body = Upload::new(full("question"));
+    let mut body = unanswered(full("question"));
     assert_eq!(body.size_hint().exact(), Some(8));
     soon(body.frame()).await.unwrap().unwrap();
     assert_eq!(body.size_hint().exact(), Some(0));
 
     let (_upload, body) = Channel::<Bytes>::new(1);
-    assert_eq!(Upload::new(body).size_hint().exact(), None);
+    assert_eq!(unanswered(body).size_hint().exact(), None);
 }
 
 #[tokio::test]
 async fn an_empty_body_says_so_at_once() {
-    let body = Upload::new(Empty::new());
+    let body = unanswered(Empty::new());
     assert!(body.is_end_stream());
     assert_eq!(body.size_hint().exact(), Some(0));
 }
@@ -99,7 +111,7 @@ async fn an_upload_that_breaks_off_fails_at_the_upstream_too() {
     let (mut upload, body) = Channel::<Bytes, std::io::Error>::new(1);
     upload.send_data("half".into()).await.unwrap();
     upload.abort(std::io::Error::other("cable cut"));
-    let mut body = Upload::new(body);
+    let mut body = unanswered(body);
     soon(body.frame()).await.unwrap().unwrap();
     let error = soon(body.frame()).await.unwrap().unwrap_err();
     assert_eq!(ErrorChain::of(&*error).to_string(), "the request's body broke off: cable cut");
@@ -110,7 +122,7 @@ async fn an_upload_that_breaks_off_fails_at_the_upstream_too() {
 async fn no_more_waits_for_the_upstream_than_the_bound() {
     for size in [0, 1, 1000, READ_AHEAD, 2 * READ_AHEAD] {
         let (flood, frames, _dropped) = Flood::new(size);
-        let mut body = Upload::new(flood);
+        let mut body = unanswered(flood);
         sleep(Duration::from_secs(1)).await;
         let waiting = frames.load(Ordering::Relaxed);
         let most = READ_AHEAD / (size + FRAME_COST).min(READ_AHEAD);
@@ -126,7 +138,7 @@ async fn no_more_waits_for_the_upstream_than_the_bound() {
 async fn what_the_upstream_dropped_is_read_on_to_a_bound() {
     for size in [0, 1 << 20] {
         let (flood, frames, dropped) = Flood::new(size);
-        drop(Upload::new(flood));
+        drop(unanswered(flood));
         soon(dropped).await.unwrap_err();
         let drained = frames.load(Ordering::Relaxed) * (size + FRAME_COST);
         assert!(drained >= DRAIN_BYTES, "{drained}");
@@ -137,7 +149,7 @@ async fn what_the_upstream_dropped_is_read_on_to_a_bound() {
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_never_ends_is_given_up_when_its_time_is_over() {
     let (endless, dropped) = Endless::new("x");
-    let mut body = Upload::new(endless);
+    let mut body = unanswered(endless);
     body.frame().await.unwrap().unwrap();
     sleep(DRAIN_TIME * 3).await;
     let start = Instant::now();
@@ -151,7 +163,7 @@ fn an_upload_that_dies_with_its_runtime_never_looks_complete() {
     let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
     let first = runtime();
     let (mut upload, body) = Channel::<Bytes>::new(1);
-    let mut body = first.block_on(async { Upload::new(body) });
+    let mut body = first.block_on(async { unanswered(body) });
     first.block_on(upload.send_data("half".into())).unwrap();
     first.block_on(tokio::task::yield_now());
     drop(first);

@@ -1,0 +1,107 @@
+//! A client's connection, which notices two things that hyper does not tell an HTTP/1 response: that the client left in
+//! the middle of its upload, and that it takes nothing of what was written for it.
+
+use std::{
+    io::{self, ErrorKind, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+/// What the kernel keeps unsent before it takes no more. Of its own accord it would take megabytes, and take more again
+/// only when a third of that is gone: a client that reads steadily, but slowly, would look as if it did not read.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT: u32 = 64 * 1024;
+/// The limit of the exchange comes first, so that its ending says what happened.
+const MARGIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    /// For how long the client may take nothing.
+    unread: Option<Duration>,
+    /// Is there while something waits to be written.
+    stuck: Option<Pin<Box<Sleep>>>,
+    /// It sends nothing more.
+    left: bool,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, unread: Option<Duration>) -> Self {
+        // A delayed heartbeat or event is worth less than a full packet.
+        let _ = stream.set_nodelay(true);
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+        Self { stream, unread, stuck: None, left: false }
+    }
+
+    fn written<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let (true, Some(unread)) = (written.is_pending(), self.unread) else {
+            self.stuck = None;
+            return written;
+        };
+        let time = unread.saturating_add(MARGIN);
+        ready!(self.stuck.get_or_insert_with(|| Box::pin(sleep(time))).as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client does not read")))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        self.left |= read.is_err() || (buffer.filled().len() == before && buffer.remaining() > 0);
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.written(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.written(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper ends a connection whose client closed its side while it waits for the answer, but not one whose client
+        // did so in the middle of the request.
+        if self.left {
+            return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

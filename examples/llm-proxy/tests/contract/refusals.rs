@@ -1,0 +1,96 @@
+//! Answers of our own, byte for byte, and what HEAD gets of them.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use testkit::{H1, H2, H2Next, How, Play, Upstream};
+use tokio::net::TcpListener;
+
+use crate::{
+    client::says,
+    common::{LIMIT, Proxy},
+};
+
+/// Where nobody listens.
+async fn refusing() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// Asks with HEAD over both protocols, with GET for comparison.
+async fn head_is_get_without_a_body(proxy: &Proxy, status: u16) {
+    let mut client = H1::connect(proxy.addr).await.unwrap();
+    client.get_with("/", &[("connection", "close")]).await.unwrap();
+    let head = client.read_head(LIMIT).await.unwrap();
+    let length = head.header("content-length").unwrap().to_owned();
+    assert_eq!(client.read_to_end(LIMIT).await.bytes.len().to_string(), length);
+
+    let mut client = H1::connect(proxy.addr).await.unwrap();
+    client.send("HEAD / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let head = client.read_head(LIMIT).await.unwrap();
+    assert_eq!((head.status(), head.header("content-length")), (Some(status), Some(&*length)));
+    let end = client.read_to_end(LIMIT).await;
+    assert_eq!((end.bytes, end.how), (Vec::new(), How::Fin));
+
+    let mut client = H2::connect(proxy.addr).await.unwrap();
+    let (head, mut body) = client.request("HEAD", "/", &[]).await.unwrap();
+    assert_eq!(head.status.as_u16(), status);
+    assert_eq!(head.headers["content-length"], *length);
+    assert_eq!(head.headers["content-type"], "application/json");
+    assert_eq!(body.rest(LIMIT).await, (Vec::new(), H2Next::End));
+}
+
+#[tokio::test]
+async fn head_of_an_upstream_that_gives_no_answer_has_no_body() {
+    let proxy = Proxy::before(refusing().await, &[]).await;
+    head_is_get_without_a_body(&proxy, 502).await;
+    for ending in proxy.endings(3).await {
+        says(&ending, [("outcome", json!("failed")), ("status", json!(502)), ("bytes", json!(0))]);
+    }
+}
+
+#[tokio::test]
+async fn head_that_hits_a_limit_has_no_body() {
+    let upstream = Upstream::start([(); 3].map(|()| Play::new().stall())).await;
+    let proxy = Proxy::before(upstream.addr(), &["--head-timeout=300ms"]).await;
+    head_is_get_without_a_body(&proxy, 504).await;
+    for ending in proxy.endings(3).await {
+        says(&ending, [("outcome", json!("timed_out")), ("status", json!(504))]);
+    }
+}
+
+#[tokio::test]
+async fn head_that_is_aborted_has_no_body() {
+    let upstream = Upstream::start([(); 3].map(|()| Play::new().stall())).await;
+    let proxy = Proxy::before(upstream.addr(), &[]).await;
+    let aborting = async {
+        let mut aborted = Vec::new();
+        for _ in 0..3 {
+            let other = |stream: &Value| !aborted.contains(&stream["id"]);
+            let id = proxy.stream(other).await["id"].clone();
+            assert_eq!(proxy.abort(id.as_str().unwrap(), "?reason=stop").await.0, 200);
+            aborted.push(id);
+        }
+        // The assertions of the other side end the test.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = head_is_get_without_a_body(&proxy, 503) => {}
+        () = aborting => {}
+    }
+    for ending in proxy.endings(3).await {
+        says(&ending, [("outcome", json!("aborted")), ("status", json!(503))]);
+    }
+}
+
+#[tokio::test]
+async fn the_members_of_an_error_come_in_the_order_of_the_event_in_a_stream() {
+    let proxy = Proxy::before(refusing().await, &[]).await;
+    let mut client = H1::connect(proxy.addr).await.unwrap();
+    client.get_with("/", &[("connection", "close")]).await.unwrap();
+    client.read_head(LIMIT).await.unwrap();
+    let body = String::from_utf8(client.read_to_end(LIMIT).await.bytes).unwrap();
+    let begin = r#"{"type":"error","error":{"type":"upstream","message":"the upstream "#;
+    assert!(body.starts_with(begin), "{body}");
+    assert!(body.ends_with(r#"","code":"failed"}}"#), "{body}");
+}
