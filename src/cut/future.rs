@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, request::Parts};
+use http::{Method, Request, Response, header::CONTENT_LENGTH, request::Parts};
 use http_body::Body;
 
 use super::{
@@ -55,10 +55,13 @@ impl<F, K> CutFuture<F, K> {
     fn answer<B>(&self, cause: Option<Cause>) -> Response<CutBody<B, K>> {
         // It is gone only when it was cut; the other cause stands for what can not be.
         let cause = cause.unwrap_or(Cause::Disconnected);
-        let answer = self.answering.answer(&cause);
-        // A frame of data in answer to HEAD is an error of the protocol in HTTP/2, where hyper would send it (truths.md 1).
-        let silent = self.method == Method::HEAD;
-        answer.map(|body| CutBody::answer(if silent { Bytes::new() } else { body }))
+        let mut answer = self.answering.answer(&cause);
+        if self.method == Method::HEAD && !answer.body().is_empty() {
+            // Data in answer to HEAD is an error of the protocol in HTTP/2, and hyper would send it (truths.md 1).
+            let length = std::mem::take(answer.body_mut()).len();
+            answer.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
+        answer.map(CutBody::answer)
     }
 
     /// Polls for the head.

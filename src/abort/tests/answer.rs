@@ -90,5 +90,6 @@ async fn the_answer_to_head_has_no_body() {
     let request = Request::builder().method(Method::HEAD).body(()).unwrap();
     let response = answer(request, "maintenance".into()).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()[header::CONTENT_LENGTH], "21");
     assert!(response.body().is_end_stream());
 }
