@@ -17,6 +17,7 @@
 //! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
 //! | `TerminatorGuardLayer` (feature `usage`) | turns an end without the dialect's terminator into an error | at such an end |
+//! | `ReplayLayer` (feature `replay`) | serves a complete answer again to an equal request | at a hit, all |
 //! | [`FirstFrameLayer`](first_frame) | commits the head only when the stream has begun, so that a failure before is a status | no |
 //! | [`IsolateLayer`](isolate) | reads a body that blocks its thread on a thread of its own | no |
 //!
@@ -72,6 +73,7 @@
 //! | `final-frame` | yes | [`final_frame`], which writes JSON, and [`Lifeline`] |
 //! | `tracing` | yes | [`finalize::FinalizeLayer::traced`]; [`abort::ask_every`] says what went wrong |
 //! | `usage` | no | [`usage`], which reads the token usage of language models from the passing stream |
+//! | `replay` | no | `ReplayLayer`, which serves complete answers again to equal requests; implies `usage` |
 //! | `h2` | no | an aborted HTTP/2 stream is reset with a chosen code; bound to version 0.4 of the crate `h2` |
 //!
 //! # What is promised of every layer
@@ -99,6 +101,8 @@ mod grpc;
 mod head;
 pub mod isolate;
 pub mod keepalive;
+#[cfg(feature = "replay")]
+pub mod replay;
 pub mod sse;
 #[cfg(feature = "final-frame")]
 pub mod stack;

@@ -1,0 +1,153 @@
+//! Which requests are equal.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderName, Method, request::Parts};
+use sha2::{Digest, Sha256};
+
+use super::policy::directives;
+
+/// Stands for all requests that may get the same answer: a SHA-256 of what makes them equal. Nobody can find a request that
+/// has the key of another, and nobody can read the request from it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// Hashes parts, each with its length: `["ab", "c"]` and `["a", "bc"]` are two keys.
+    ///
+    /// ```
+    /// use tower_lifeline::replay::Key;
+    ///
+    /// assert_ne!(Key::of([b"ab".as_slice(), b"c"]), Key::of([b"a".as_slice(), b"bc"]));
+    /// ```
+    #[must_use]
+    pub fn of<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            add(&mut hash, part.as_ref());
+        }
+        Self(hash.finalize().into())
+    }
+
+    /// The hash, for a store that is elsewhere.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+fn add(hash: &mut Sha256, part: &[u8]) {
+    hash.update((part.len() as u64).to_be_bytes());
+    hash.update(part);
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({:02x}{:02x}..)", self.0[0], self.0[1])
+    }
+}
+
+/// Makes the [`Key`] of a request; `None` for one that goes to the service in any case, and whose answer is not kept.
+///
+/// Implemented by [`RequestKey`], and for functions of the head and the data frames of the body:
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::request::Parts;
+/// use tower_lifeline::replay::{Key, MakeKey};
+///
+/// fn prompt(request: &Parts, body: &[Bytes]) -> Option<Key> {
+///     // Whose it is must be part of it, or one would get what another paid for.
+///     let tenant = request.headers.get("x-tenant")?;
+///     Some(Key::of([request.uri.path().as_bytes(), tenant.as_bytes(), &body.concat()]))
+/// }
+/// # fn is<K: MakeKey>(_: K) {}
+/// # is(prompt);
+/// ```
+pub trait MakeKey {
+    /// Makes the key of a request whose body was read whole.
+    fn key(&self, request: &Parts, body: &[Bytes]) -> Option<Key>;
+}
+
+impl<F: Fn(&Parts, &[Bytes]) -> Option<Key>> MakeKey for F {
+    fn key(&self, request: &Parts, body: &[Bytes]) -> Option<Key> {
+        self(request, body)
+    }
+}
+
+/// What else makes an answer another one: who asks and who pays, what is asked for, and how the body is to be read.
+const HEADERS: [&str; 17] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-amz-security-token",
+    "openai-organization",
+    "openai-project",
+    "openai-beta",
+    "anthropic-version",
+    "anthropic-beta",
+    "host",
+    "accept",
+    "content-type",
+    "content-encoding",
+    "range",
+];
+
+/// The ready-made key: method, URI (authority, path and query), the body, and chosen headers, all byte for byte.
+///
+/// The headers are those by which language models and most others tell who asks (`authorization`, `proxy-authorization`,
+/// `cookie`, `x-api-key`, `api-key`, `x-goog-api-key`, `x-amz-security-token`, `openai-organization`, `openai-project`), and
+/// those that change the answer (`host`, `accept`, `content-type`, `content-encoding`, `range`, `openai-beta`,
+/// `anthropic-version`, `anthropic-beta`). **If your clients are told apart by anything else, add it**, or they get each
+/// other's answers.
+///
+/// Only GET and POST have a key, and only where the client does not say `cache-control: no-cache` or `no-store`.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RequestKey {
+    headers: Vec<HeaderName>,
+}
+
+impl RequestKey {
+    /// Makes the key of what is said above.
+    pub fn new() -> Self {
+        Self { headers: HEADERS.into_iter().map(HeaderName::from_static).collect() }
+    }
+
+    /// Adds a header to what must be equal.
+    pub fn header(mut self, name: HeaderName) -> Self {
+        self.headers.push(name);
+        self
+    }
+}
+
+impl Default for RequestKey {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MakeKey for RequestKey {
+    fn key(&self, request: &Parts, body: &[Bytes]) -> Option<Key> {
+        let fresh =
+            directives(&request.headers).any(|said| said == "no-cache" || said == "no-store");
+        if fresh || !matches!(request.method, Method::GET | Method::POST) {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        add(&mut hash, request.method.as_str().as_bytes());
+        add(&mut hash, request.uri.to_string().as_bytes());
+        for name in &self.headers {
+            // A cookie may be split over several lines, and every line counts.
+            let values = request.headers.get_all(name);
+            hash.update((values.iter().count() as u64).to_be_bytes());
+            values.iter().for_each(|value| add(&mut hash, value.as_bytes()));
+        }
+        hash.update(body.iter().map(|part| part.len() as u64).sum::<u64>().to_be_bytes());
+        body.iter().for_each(|part| hash.update(part));
+        Some(Key(hash.finalize().into()))
+    }
+}

@@ -1,0 +1,255 @@
+//! Serves a recorded, complete answer again to an equal request.
+//!
+//! ```
+//! use std::{sync::atomic::{AtomicUsize, Ordering}, time::Duration};
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Full};
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_lifeline::replay::{MemoryStore, ReplayLayer, RequestKey};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let calls = AtomicUsize::new(0);
+//! let store = MemoryStore::new(64 * 1024 * 1024, Duration::from_secs(60));
+//! let service = ReplayLayer::new(store, RequestKey::new()).layer(service_fn(async |_| {
+//!     calls.fetch_add(1, Ordering::Relaxed);
+//!     Ok::<_, std::io::Error>(Response::new(Full::<Bytes>::from("42")))
+//! }));
+//!
+//! for (who, calls_by_now) in [("alice", 1), ("alice", 1), ("bob", 2)] {
+//!     let question = Request::post("/ask").header("authorization", who);
+//!     let question = question.body(Full::<Bytes>::from("6 * 7?")).unwrap();
+//!     let response = service.clone().oneshot(question).await.unwrap();
+//!     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "42");
+//!     assert_eq!(calls.load(Ordering::Relaxed), calls_by_now);
+//! }
+//! # }
+//! ```
+//!
+//! | event | what happens |
+//! |---|---|
+//! | request with a body of at most 1 MiB that says so beforehand, or none | its body is read, and then its key is made ([`MakeKey`]) |
+//! | its answer is in the store | the answer, without calling the service: status, chosen headers, the very frames, trailers; at once, or [paced](ReplayLayer::paced). The fact [`Replayed::Hit`] |
+//! | it is not | the service is called with the request as it was, and its answer recorded while it streams. The fact [`Replayed::Miss`] |
+//! | no key; body too large, of unknown length, or with trailers; `CONNECT` | the service is called, with the request as it was. No fact |
+//! | client's body fails while it is read | the service gets what came and then the error |
+//! | complete answer | it is kept |
+//! | failed, truncated, aborted, timed out, panicked, client gone before its end | it is not kept; what was kept before stays |
+//! | client gone, and a [`DetachLayer`](crate::detach) outside reads on to the end | it is kept |
+//! | end without the dialect's terminator, or an error event ([`usage`](crate::usage)) | it is not kept |
+//! | not 2xx; 206; no body; larger than [`ReplayLayer::answer_limit`]; gRPC | it is not kept |
+//! | `set-cookie`; `cache-control: no-store` or `private`; `vary: *`; a content coding | it is not kept |
+//! | service error, panic of the service, of its body or of the key | goes on to the caller |
+//! | panic of the store as it keeps an answer | is contained |
+//!
+//! Of `cache-control` nothing else counts: streams of language models all say `no-cache`, and who puts this layer in
+//! decides for how long an answer is good. `vary` is not read otherwise, for the key says what makes requests equal.
+//!
+//! **Whose answer it is must be in the key**, or one client gets what belongs to another: see [`RequestKey`]. A replay has the
+//! exact size that the original announced, or else none, so that a stream stays a stream. While an answer is recorded, it
+//! holds clones of the frames, at most [`ReplayLayer::answer_limit`] bytes; a complete one is copied into one piece.
+//!
+//! Put it inside of all that faces the client, cuts or watches, so that a replay is a response like any other, and outside of
+//! what measures what the service costs ([`TeeLayer::usage`](crate::tee::TeeLayer::usage)), since a replay costs nothing.
+//! In any other order it keeps the same answers.
+
+mod body;
+mod future;
+mod key;
+mod policy;
+mod recorded;
+mod recorder;
+mod request;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderName, Method, Request, Response};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+pub use self::{
+    body::ReplayBody,
+    future::ReplayFuture,
+    key::{Key, MakeKey, RequestKey},
+    recorded::Recorded,
+    recorder::Recorder,
+    request::ReplayRequest,
+    store::{MemoryStore, ReplayStore},
+};
+use crate::exchange::Exchange;
+
+/// Where the answer of a request that has a key comes from: a fact in the [`Exchange`], there before the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Replayed {
+    /// From the store.
+    Hit,
+    /// From the service.
+    Miss,
+}
+
+impl Replayed {
+    /// The stable name, for logs, metrics and headers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+        }
+    }
+}
+
+impl fmt::Display for Replayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Serves recorded answers again to equal requests. See the [module](self) for what happens when.
+#[must_use]
+pub struct ReplayLayer<T, K> {
+    shared: Arc<Shared<T, K>>,
+}
+
+struct Shared<T, K> {
+    store: Arc<T>,
+    key: K,
+    request_limit: u64,
+    answer_limit: usize,
+    kept: Vec<HeaderName>,
+    paced: bool,
+}
+
+const MIB: usize = 1024 * 1024;
+
+impl<T, K> ReplayLayer<T, K> {
+    /// Keeps answers in `store`, each under the key of its request.
+    pub fn new(store: T, key: K) -> Self {
+        let (store, kept) = (Arc::new(store), policy::KEPT.into());
+        let (request_limit, answer_limit) = (MIB as u64, MIB);
+        let shared = Shared { store, key, request_limit, answer_limit, kept, paced: false };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl<T, K: Clone> ReplayLayer<T, K> {
+    /// Reads request bodies of at most so many `bytes`, instead of 1 MiB. Larger ones are passed on as they come, and their
+    /// answers are not kept.
+    pub fn request_limit(self, bytes: u64) -> Self {
+        self.with(|shared| shared.request_limit = bytes)
+    }
+
+    /// Keeps answers of at most so many `bytes`, instead of 1 MiB.
+    pub fn answer_limit(self, bytes: usize) -> Self {
+        self.with(|shared| shared.answer_limit = bytes)
+    }
+
+    /// Keeps this header of the answers, too. The others are `content-type`, `content-language`, `content-disposition` and
+    /// `cache-control`.
+    pub fn keep_header(self, name: HeaderName) -> Self {
+        self.with(|shared| shared.kept.push(name))
+    }
+
+    /// Replays each frame not before the time, from the head on, at which it came. Otherwise all come at once.
+    pub fn paced(self) -> Self {
+        self.with(|shared| shared.paced = true)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared<T, K>)) -> Self {
+        change(Arc::make_mut(&mut self.shared));
+        self
+    }
+}
+
+impl<T, K: Clone> Clone for Shared<T, K> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            key: self.key.clone(),
+            request_limit: self.request_limit,
+            answer_limit: self.answer_limit,
+            kept: self.kept.clone(),
+            paced: self.paced,
+        }
+    }
+}
+
+impl<T, K> Clone for ReplayLayer<T, K> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<S, T, K> Layer<S> for ReplayLayer<T, K> {
+    type Service = Replay<S, T, K>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Replay { inner, shared: self.shared.clone() }
+    }
+}
+
+/// The service made by [`ReplayLayer`].
+pub struct Replay<S, T, K> {
+    inner: S,
+    shared: Arc<Shared<T, K>>,
+}
+
+impl<S: Clone, T, K> Clone for Replay<S, T, K> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<S, T, K, A, B> Service<Request<A>> for Replay<S, T, K>
+where
+    S: Service<Request<ReplayRequest<A>>, Response = Response<B>> + Clone,
+    A: Body<Data = Bytes>,
+    B: Body<Data = Bytes>,
+    T: ReplayStore,
+    K: MakeKey,
+{
+    type Response = Response<ReplayBody<B, T>>;
+    type Error = S::Error;
+    type Future = ReplayFuture<S, S::Future, A, T, K>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<A>) -> Self::Future {
+        let (exchange, shared) = (Exchange::of(&mut request), self.shared.clone());
+        // A body without a bound may be one that waits for the answer.
+        let upper = request.body().size_hint().upper();
+        let upper = if request.body().is_end_stream() { Some(0) } else { upper };
+        let bounded = upper.is_some_and(|upper| upper <= shared.request_limit);
+        if !bounded || request.method() == Method::CONNECT {
+            let method = request.method().clone();
+            let calling = self.inner.call(request.map(ReplayRequest::untouched));
+            return ReplayFuture::pass(calling, method, shared, exchange);
+        }
+        // The one that is ready is the one to be called.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        ReplayFuture::ask(inner, request, shared, exchange)
+    }
+}
+
+impl<T, K> fmt::Debug for ReplayLayer<T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayLayer").finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug, T, K> fmt::Debug for Replay<S, T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replay").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,49 @@
+//! Which responses may be kept.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response};
+
+use crate::head::{Framing, Media, is_encoded, is_tunnel};
+
+/// The headers that are kept unless more are chosen, the content type first.
+pub(super) const KEPT: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_DISPOSITION,
+    header::CACHE_CONTROL,
+];
+
+/// Tells by the head whether an answer may be given to another request that is equal.
+pub(super) fn may_keep(method: &Method, head: &response::Parts, framing: &Framing) -> bool {
+    let headers = &head.headers;
+    head.status.is_success()
+        && head.status != StatusCode::PARTIAL_CONTENT
+        && !is_tunnel(method, head.status)
+        && !framing.no_body
+        // A session that was begun, a client of whom only the service knows, a coding that another may not read.
+        && !headers.contains_key(header::SET_COOKIE)
+        && !directives(headers).any(|said| said == "no-store" || said == "private")
+        && !headers.get_all(header::VARY).iter().any(|vary| vary.as_bytes().contains(&b'*'))
+        && !is_encoded(headers)
+        // Its status is in the trailers.
+        && Media::of(headers) != Media::Grpc
+}
+
+/// The names of the directives of `cache-control`, in lower case.
+pub(super) fn directives(headers: &HeaderMap) -> impl Iterator<Item = String> {
+    let lines = headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes);
+    lines.flat_map(|line| line.split(|b| *b == b',')).map(|directive| {
+        let name = directive.split(|b| *b == b'=').next().unwrap_or_default();
+        String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase()
+    })
+}
+
+/// Takes over the headers that are to be kept.
+pub(super) fn kept(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(names.len());
+    for name in names {
+        for value in headers.get_all(name) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept
+}

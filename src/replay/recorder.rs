@@ -1,0 +1,140 @@
+//! Records an answer while it streams, and judges it at its end.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, response};
+use http_body::Frame;
+use tokio::time::Instant;
+
+use super::{Key, Recorded, ReplayStore, Shared, policy::kept};
+use crate::{
+    contain::contain,
+    exchange::{Exchange, Outcome},
+    head::Framing,
+    tee::Sink,
+    usage::{Terminator, UsageMeter, UsageReport},
+    watch::{End, Ends, Watch},
+};
+
+/// Watches a body that is to be kept. Made by [`ReplayLayer`](super::ReplayLayer).
+pub struct Recorder<T: ReplayStore> {
+    store: Arc<T>,
+    key: Key,
+    exchange: Exchange,
+    started: Instant,
+    tape: Option<Box<Tape>>,
+    limit: usize,
+}
+
+/// What was recorded; gone once it is too much.
+struct Tape {
+    head: Response<()>,
+    sized: bool,
+    frames: Vec<(Duration, Bytes)>,
+    bytes: usize,
+    trailers: Option<HeaderMap>,
+    /// Tells whether the end is one.
+    meter: UsageMeter,
+    report: UsageReport,
+}
+
+impl<T: ReplayStore> Recorder<T> {
+    pub(super) fn new<K>(
+        shared: &Shared<T, K>,
+        key: Key,
+        exchange: Exchange,
+        path: &str,
+        head: &response::Parts,
+        framing: &Framing,
+    ) -> Self {
+        let mut meter = UsageMeter::for_path(path);
+        meter.head(head);
+        let report = meter.report();
+        let mut answer = Response::new(());
+        *answer.status_mut() = head.status;
+        *answer.headers_mut() = kept(&head.headers, &shared.kept);
+        let tape = Tape {
+            head: answer,
+            sized: framing.expected.is_some(),
+            frames: Vec::new(),
+            bytes: 0,
+            trailers: None,
+            meter,
+            report,
+        };
+        let (store, limit) = (shared.store.clone(), shared.answer_limit);
+        let fits = framing.expected.is_none_or(|expected| expected <= limit as u64);
+        Self {
+            store,
+            key,
+            exchange,
+            started: Instant::now(),
+            tape: fits.then(|| Box::new(tape)),
+            limit,
+        }
+    }
+}
+
+impl Tape {
+    fn data(&mut self, after: Duration, data: &Bytes, limit: usize) -> bool {
+        self.bytes += data.len();
+        // As a recording of the tee: single bytes can not grow it either.
+        if self.bytes > limit || self.frames.len() >= 1024 + limit / 32 {
+            return false;
+        }
+        self.meter.data(data.clone());
+        self.frames.push((after, data.clone()));
+        true
+    }
+
+    /// The answer, if its dialect says that it is whole.
+    fn whole(self) -> Option<Recorded> {
+        self.meter.end(Outcome::Completed);
+        let usage = self.report.usage();
+        let broken = usage.terminator == Terminator::Missing || usage.error_event;
+        (!broken && !self.frames.is_empty()).then(|| {
+            let recorded = Recorded::new(&self.head, &self.frames);
+            recorded.with_trailers(self.trailers).with_length(self.sized)
+        })
+    }
+}
+
+impl<T: ReplayStore, E> Watch<Bytes, E> for Recorder<T> {
+    fn frame(&mut self, frame: &Frame<Bytes>) {
+        let Some(tape) = &mut self.tape else { return };
+        if let Some(data) = frame.data_ref().filter(|data| !data.is_empty()) {
+            if !tape.data(self.started.elapsed(), data, self.limit) {
+                self.tape = None;
+            }
+        } else if let Some(trailers) = frame.trailers_ref() {
+            tape.trailers = Some(trailers.clone());
+        }
+    }
+
+    fn error(&mut self, _: &E) {
+        self.tape = None;
+    }
+}
+
+impl<T: ReplayStore> Ends for Recorder<T> {
+    fn end(self, end: End) {
+        let Some(tape) = self.tape else { return };
+        // A client that left says nothing of a body that was read on to its end; any other cause does.
+        let cause = self.exchange.cause().map(|cause| cause.outcome());
+        let clean = matches!(cause, None | Some(Outcome::Completed | Outcome::Disconnected));
+        if !clean || !matches!(end, End::Completed) {
+            return;
+        }
+        if let Some(recorded) = tape.whole() {
+            let (store, key) = (self.store, self.key);
+            let _ = contain(|| store.put(key, recorded));
+        }
+    }
+}
+
+impl<T: ReplayStore> fmt::Debug for Recorder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").field("key", &self.key).finish_non_exhaustive()
+    }
+}
