@@ -10,11 +10,19 @@ use tower_lifeline::{
     abort::AbortReason,
     exchange::Exchange,
     finalize::{Ending, Finalizer, Traced},
+    tee::Budget,
 };
 
-use self::row::as_given;
-pub(crate) use self::row::{Row, Stream};
+pub(crate) use self::{
+    metrics::CONTENT_TYPE,
+    row::{Row, Stream},
+};
+use self::{
+    metrics::{Metrics, Now},
+    row::as_given,
+};
 
+mod metrics;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -36,6 +44,7 @@ const LOGGED: [HeaderName; 5] = [
 #[derive(Clone, Debug)]
 pub(crate) struct Books {
     pages: Arc<Mutex<Pages>>,
+    metrics: Metrics,
     logged: Arc<[HeaderName]>,
 }
 
@@ -69,7 +78,7 @@ impl Asked {
 
 impl Default for Books {
     fn default() -> Self {
-        Self { pages: Arc::default(), logged: LOGGED.into() }
+        Self { pages: Arc::default(), metrics: Metrics::default(), logged: LOGGED.into() }
     }
 }
 
@@ -105,6 +114,16 @@ impl Books {
         self.pages().endings.iter().rev().take(limit).cloned().collect()
     }
 
+    /// All that is counted, in the format of [`CONTENT_TYPE`]; `captured` is what the recordings hold.
+    pub(crate) fn metrics(&self, captured: &Budget) -> String {
+        let (live, draining) = {
+            let live = &self.pages().live;
+            let draining = live.values().filter(|entry| entry.exchange.progress().is_draining());
+            (live.len(), draining.count())
+        };
+        self.metrics.text(Now { live, draining, captured: captured.used() })
+    }
+
     /// Whether it is under way, or its ending is remembered.
     pub(crate) fn knows(&self, id: &str) -> bool {
         let pages = self.pages();
@@ -112,6 +131,7 @@ impl Books {
     }
 
     fn close(&self, row: Row) {
+        self.metrics.count(&row);
         let mut pages = self.pages();
         pages.live.remove(&row.id);
         if pages.endings.len() == ENDINGS

@@ -78,6 +78,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
     let forward = Forward::new(upstream)?;
     let (books, registry) = (Books::default(), AbortRegistry::new());
     let all = registry.root().clone();
+    let captured = choices::capture_total(options.capture_total);
 
     let finalize = FinalizeLayer::with({
         let books = books.clone();
@@ -102,7 +103,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
         .layer(AbortLayer::new(choices::handle(&registry)).answer(choices::aborted(&books)))
         .layer(TimeoutsLayer::new(choices::limits(&options)).answer(choices::timed_out))
         .layer(finalize)
-        .layer(TeeLayer::recording(choices::capture(options.capture, options.capture_total)))
+        .layer(TeeLayer::recording(choices::capture(options.capture, &captured)))
         .layer(TerminatorGuardLayer)
         .layer(TeeLayer::usage())
         .layer(TeeRequestLayer::recording(choices::beginning(options.early_head)))
@@ -114,6 +115,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
     let admin = admin::router(Admin {
         books,
         registry,
+        captured,
         token: options.admin_token.as_deref().map(Into::into),
     });
     tokio::spawn(axum::serve(admin_listener, admin).into_future());

@@ -54,28 +54,28 @@ pub(crate) struct Row {
     method: String,
     path: String,
     status: Option<u16>,
-    outcome: &'static str,
-    reason: Option<String>,
+    pub(super) outcome: &'static str,
+    pub(super) reason: Option<String>,
     bytes: u64,
     frames: u64,
-    head_ms: Option<u64>,
-    first_frame_ms: Option<u64>,
-    elapsed_ms: u64,
+    pub(super) head_ms: Option<u64>,
+    pub(super) first_frame_ms: Option<u64>,
+    pub(super) elapsed_ms: u64,
     terminator: &'static str,
     drained: Option<Rest>,
-    usage: Option<Cost>,
+    pub(super) usage: Option<Cost>,
     capture_truncated: bool,
 }
 
 /// What the response said that it cost.
 #[derive(Clone, Debug, Serialize)]
-struct Cost {
-    dialect: &'static str,
+pub(super) struct Cost {
+    pub(super) dialect: &'static str,
     model: Option<String>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cached_tokens: Option<u64>,
-    reasoning_tokens: Option<u64>,
+    pub(super) input_tokens: Option<u64>,
+    pub(super) output_tokens: Option<u64>,
+    pub(super) cached_tokens: Option<u64>,
+    pub(super) reasoning_tokens: Option<u64>,
     certainty: &'static str,
 }
 

@@ -17,6 +17,7 @@ mod forwarding;
 mod heartbeats;
 mod labels;
 mod log;
+mod metrics;
 mod outcomes;
 mod refusals;
 mod shutdown;
