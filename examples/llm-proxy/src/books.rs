@@ -2,10 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use http::{HeaderName, Method, request::Parts, response};
+use tower::BoxError;
 use tower_lifeline::{
     abort::AbortReason,
     exchange::Exchange,
@@ -21,6 +23,7 @@ use self::{
     metrics::{Metrics, Now},
     row::as_given,
 };
+use crate::ledger::{Ledger, Writing};
 
 mod metrics;
 mod row;
@@ -45,6 +48,7 @@ const LOGGED: [HeaderName; 5] = [
 pub(crate) struct Books {
     pages: Arc<Mutex<Pages>>,
     metrics: Metrics,
+    ledger: Option<Ledger>,
     logged: Arc<[HeaderName]>,
 }
 
@@ -78,11 +82,23 @@ impl Asked {
 
 impl Default for Books {
     fn default() -> Self {
-        Self { pages: Arc::default(), metrics: Metrics::default(), logged: LOGGED.into() }
+        Self {
+            pages: Arc::default(),
+            metrics: Metrics::default(),
+            ledger: None,
+            logged: LOGGED.into(),
+        }
     }
 }
 
 impl Books {
+    /// Writes every ending from now on into the file at `path` too.
+    pub(crate) fn keep_in(&mut self, path: &Path) -> Result<Writing, BoxError> {
+        let (ledger, writing) = Ledger::open(path, self.metrics.ledger.clone())?;
+        self.ledger = Some(ledger);
+        Ok(writing)
+    }
+
     /// Opens an account for a request, which closes itself with the ending.
     pub(crate) fn open(&self, request: &Parts) -> Account {
         let exchange = Exchange::get(&request.extensions).unwrap_or_default();
@@ -132,6 +148,10 @@ impl Books {
 
     fn close(&self, row: Row) {
         self.metrics.count(&row);
+        let row = Arc::new(row);
+        if let Some(ledger) = &self.ledger {
+            ledger.add(row.clone());
+        }
         let mut pages = self.pages();
         pages.live.remove(&row.id);
         if pages.endings.len() == ENDINGS
@@ -140,7 +160,7 @@ impl Books {
             pages.ended.remove(&oldest.id);
         }
         pages.ended.insert(row.id.clone());
-        pages.endings.push_back(Arc::new(row));
+        pages.endings.push_back(row);
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {

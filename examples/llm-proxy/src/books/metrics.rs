@@ -7,6 +7,7 @@ use prometheus_client::{
 };
 
 use super::row::{Cost, Row};
+use crate::ledger::Troubles;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,8 @@ pub(super) struct Metrics {
     head: Histogram,
     first_frame: Histogram,
     duration: Histogram,
+    /// Of the file, if there is one.
+    pub(super) ledger: Troubles,
 }
 
 /// What is so at the moment of a scrape.
@@ -58,7 +61,8 @@ impl Default for Metrics {
             drop(tokens.get_or_create(&Kind { kind }));
         }
         let [head, first_frame, duration] = [(); 3].map(|()| Histogram::new(SECONDS));
-        Self { exchanges: Family::default(), tokens, head, first_frame, duration }
+        let (exchanges, ledger) = (Family::default(), Troubles::default());
+        Self { exchanges, tokens, head, first_frame, duration, ledger }
     }
 }
 
@@ -109,6 +113,16 @@ impl Metrics {
             "Kept of the responses under way, for accounting",
             Unit::Bytes,
             gauge(now.captured),
+        );
+        all.register(
+            "ledger_errors",
+            "Attempts to write to the ledger that failed, each of which is repeated",
+            self.ledger.errors.clone(),
+        );
+        all.register(
+            "ledger_lost_endings",
+            "Endings that are not in the ledger and never will be",
+            self.ledger.lost.clone(),
         );
         let mut text = String::new();
         // A string takes all that is written to it.

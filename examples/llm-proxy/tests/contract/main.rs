@@ -16,6 +16,7 @@ mod exactly_one;
 mod forwarding;
 mod heartbeats;
 mod labels;
+mod ledger;
 mod log;
 mod metrics;
 mod outcomes;

@@ -34,6 +34,11 @@ async fn scrape(proxy: &Proxy) -> Scrape {
     Scrape::read(&text)
 }
 
+/// The value of one metric without labels.
+pub(crate) async fn value(proxy: &Proxy, name: &str) -> f64 {
+    scrape(proxy).await.value(name, &[])
+}
+
 /// How many exchanges ended in each way: outcome, reason, dialect.
 fn ended(scrape: &Scrape) -> Vec<([&str; 3], f64)> {
     let exchanges = scrape.of("llm_proxy_exchanges_total");
@@ -61,6 +66,8 @@ async fn before_anything_has_happened_everything_is_zero_and_well_named() {
             ("llm_proxy_captured_bytes", "gauge"),
             ("llm_proxy_draining_exchanges", "gauge"),
             ("llm_proxy_exchange_duration_seconds", "histogram"),
+            ("llm_proxy_ledger_errors", "counter"),
+            ("llm_proxy_ledger_lost_endings", "counter"),
             ("llm_proxy_live_exchanges", "gauge"),
             ("llm_proxy_time_to_first_frame_seconds", "histogram"),
             ("llm_proxy_time_to_head_seconds", "histogram"),
@@ -71,7 +78,7 @@ async fn before_anything_has_happened_everything_is_zero_and_well_named() {
     for (family, kind) in kinds {
         let suffix = match kind {
             "histogram" => "_count",
-            "counter" => continue,
+            "counter" => "_total",
             _ => "",
         };
         assert_eq!(scrape.value(&format!("{family}{suffix}"), &[]), 0.0, "{family}");
