@@ -11,7 +11,7 @@ use axum::{
     },
     http::{
         HeaderValue, StatusCode,
-        header::{AUTHORIZATION, WWW_AUTHENTICATE},
+        header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
     },
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -20,9 +20,15 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 use subtle::ConstantTimeEq;
-use tower_lifeline::abort::{AbortKind, AbortReason, AbortRegistry};
+use tower_lifeline::{
+    abort::{AbortKind, AbortReason, AbortRegistry},
+    tee::Budget,
+};
 
-use crate::{books::Books, reply::refusal};
+use crate::{
+    books::{self, Books},
+    reply::refusal,
+};
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +38,8 @@ mod tests;
 pub(crate) struct Admin {
     pub(crate) books: Books,
     pub(crate) registry: AbortRegistry<String>,
+    /// What the recordings share.
+    pub(crate) captured: Budget,
     pub(crate) token: Option<Arc<str>>,
 }
 
@@ -53,6 +61,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/streams", get(streams).delete(abort_all))
         .route("/streams/{id}", delete(abort))
         .route("/endings", get(endings))
+        .route("/metrics", get(metrics))
         .layer(from_fn_with_state(admin.clone(), authorize))
         .with_state(admin)
 }
@@ -112,6 +121,10 @@ async fn endings(
 ) -> Result<Response, BadRequest> {
     let limit = page?.0.limit.unwrap_or(DEFAULT_PAGE).min(LARGEST_PAGE);
     Ok(Json(admin.books.endings(limit)).into_response())
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    ([(CONTENT_TYPE, books::CONTENT_TYPE)], admin.books.metrics(&admin.captured)).into_response()
 }
 
 async fn abort(

@@ -2,19 +2,30 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use http::{HeaderName, Method, request::Parts, response};
+use tower::BoxError;
 use tower_lifeline::{
     abort::AbortReason,
     exchange::Exchange,
     finalize::{Ending, Finalizer, Traced},
+    tee::Budget,
 };
 
-use self::row::as_given;
-pub(crate) use self::row::{Row, Stream};
+pub(crate) use self::{
+    metrics::CONTENT_TYPE,
+    row::{Row, Stream},
+};
+use self::{
+    metrics::{Metrics, Now},
+    row::as_given,
+};
+use crate::ledger::{Ledger, Writing};
 
+mod metrics;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -36,6 +47,8 @@ const LOGGED: [HeaderName; 5] = [
 #[derive(Clone, Debug)]
 pub(crate) struct Books {
     pages: Arc<Mutex<Pages>>,
+    metrics: Metrics,
+    ledger: Option<Ledger>,
     logged: Arc<[HeaderName]>,
 }
 
@@ -69,11 +82,23 @@ impl Asked {
 
 impl Default for Books {
     fn default() -> Self {
-        Self { pages: Arc::default(), logged: LOGGED.into() }
+        Self {
+            pages: Arc::default(),
+            metrics: Metrics::default(),
+            ledger: None,
+            logged: LOGGED.into(),
+        }
     }
 }
 
 impl Books {
+    /// Writes every ending from now on into the file at `path` too.
+    pub(crate) fn keep_in(&mut self, path: &Path) -> Result<Writing, BoxError> {
+        let (ledger, writing) = Ledger::open(path, self.metrics.ledger.clone())?;
+        self.ledger = Some(ledger);
+        Ok(writing)
+    }
+
     /// Opens an account for a request, which closes itself with the ending.
     pub(crate) fn open(&self, request: &Parts) -> Account {
         let exchange = Exchange::get(&request.extensions).unwrap_or_default();
@@ -105,6 +130,16 @@ impl Books {
         self.pages().endings.iter().rev().take(limit).cloned().collect()
     }
 
+    /// All that is counted, in the format of [`CONTENT_TYPE`]; `captured` is what the recordings hold.
+    pub(crate) fn metrics(&self, captured: &Budget) -> String {
+        let (live, draining) = {
+            let live = &self.pages().live;
+            let draining = live.values().filter(|entry| entry.exchange.progress().is_draining());
+            (live.len(), draining.count())
+        };
+        self.metrics.text(Now { live, draining, captured: captured.used() })
+    }
+
     /// Whether it is under way, or its ending is remembered.
     pub(crate) fn knows(&self, id: &str) -> bool {
         let pages = self.pages();
@@ -112,6 +147,11 @@ impl Books {
     }
 
     fn close(&self, row: Row) {
+        self.metrics.count(&row);
+        let row = Arc::new(row);
+        if let Some(ledger) = &self.ledger {
+            ledger.add(row.clone());
+        }
         let mut pages = self.pages();
         pages.live.remove(&row.id);
         if pages.endings.len() == ENDINGS
@@ -120,7 +160,7 @@ impl Books {
             pages.ended.remove(&oldest.id);
         }
         pages.ended.insert(row.id.clone());
-        pages.endings.push_back(Arc::new(row));
+        pages.endings.push_back(row);
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {

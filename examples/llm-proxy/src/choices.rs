@@ -114,10 +114,12 @@ pub(crate) fn timed_out(_: &Exchange, error: &TimedOut) -> Response<Bytes> {
     reply::refusal(StatusCode::GATEWAY_TIMEOUT, &error.to_string(), error.limit().as_str())
 }
 
-pub(crate) fn capture(bytes: Option<usize>, total: Option<usize>) -> Limit {
-    let limit = Limit::first(bytes.unwrap_or(usize::MAX));
-    match total {
-        Some(total) => limit.within(&Budget::new(total)),
-        None => limit,
-    }
+/// What all recordings together may hold.
+pub(crate) fn capture_total(bytes: Option<usize>) -> Budget {
+    Budget::new(bytes.unwrap_or(usize::MAX))
+}
+
+/// What one recording may hold, as long as there is room in `total`.
+pub(crate) fn capture(bytes: Option<usize>, total: &Budget) -> Limit {
+    Limit::first(bytes.unwrap_or(usize::MAX)).within(total)
 }

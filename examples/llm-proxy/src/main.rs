@@ -26,7 +26,7 @@ use crate::{
     books::Books,
     forward::Forward,
     label::LabelLayer,
-    options::{Layers, Options},
+    options::{Command, Layers, Options},
     signals::Signals,
 };
 
@@ -36,6 +36,7 @@ mod books;
 mod choices;
 mod forward;
 mod label;
+mod ledger;
 mod options;
 mod reply;
 mod serve;
@@ -51,12 +52,10 @@ mod upstream;
 fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
     let options = Options::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    let ended = Runtime::new().map_err(BoxError::from).and_then(|runtime| {
-        let ended = runtime.block_on(run(options));
-        // Without waiting for a look-up of a name that hangs.
-        runtime.shutdown_background();
-        ended
-    });
+    let ended = match &options.command {
+        Some(Command::Report { ledger }) => ledger::report(ledger),
+        None => run_to_end(options),
+    };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -64,6 +63,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn run_to_end(options: Options) -> Result<(), BoxError> {
+    let runtime = Runtime::new()?;
+    let ended = runtime.block_on(run(options));
+    // Without waiting for a look-up of a name that hangs.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn run(options: Options) -> Result<(), BoxError> {
@@ -76,8 +83,15 @@ async fn run(options: Options) -> Result<(), BoxError> {
         None => simulate::start().await?,
     };
     let forward = Forward::new(upstream)?;
-    let (books, registry) = (Books::default(), AbortRegistry::new());
+    let (mut books, registry) = (Books::default(), AbortRegistry::new());
+    let ledger = match &options.ledger {
+        Some(path) => Some(
+            books.keep_in(path).map_err(|error| format!("--ledger {}: {error}", path.display()))?,
+        ),
+        None => None,
+    };
     let all = registry.root().clone();
+    let captured = choices::capture_total(options.capture_total);
 
     let finalize = FinalizeLayer::with({
         let books = books.clone();
@@ -102,7 +116,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
         .layer(AbortLayer::new(choices::handle(&registry)).answer(choices::aborted(&books)))
         .layer(TimeoutsLayer::new(choices::limits(&options)).answer(choices::timed_out))
         .layer(finalize)
-        .layer(TeeLayer::recording(choices::capture(options.capture, options.capture_total)))
+        .layer(TeeLayer::recording(choices::capture(options.capture, &captured)))
         .layer(TerminatorGuardLayer)
         .layer(TeeLayer::usage())
         .layer(TeeRequestLayer::recording(choices::beginning(options.early_head)))
@@ -114,6 +128,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
     let admin = admin::router(Admin {
         books,
         registry,
+        captured,
         token: options.admin_token.as_deref().map(Into::into),
     });
     tokio::spawn(axum::serve(admin_listener, admin).into_future());
@@ -130,6 +145,9 @@ async fn run(options: Options) -> Result<(), BoxError> {
     };
     let endings = (options.layers == Layers::All).then_some(&endings);
     shutdown::shutdown(connections, options.grace, signals, &all, endings).await;
+    if let Some(ledger) = ledger {
+        ledger.close().await;
+    }
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! The command line.
 
-use std::{ffi::OsString, net::SocketAddr, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
-    CommandFactory, Parser, ValueEnum, builder::NonEmptyStringValueParser, error::ErrorKind,
+    CommandFactory, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser,
+    error::ErrorKind,
 };
 
 use crate::{simulate, units, upstream::Upstream};
@@ -23,7 +24,11 @@ pub(crate) type Limit<T> = Option<T>;
 /// a limit off.
 #[derive(Debug, Clone, Parser)]
 #[command(version, verbatim_doc_comment, after_help = simulate::HELP)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Address to serve clients on; port 0 picks one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
@@ -92,6 +97,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "256MiB", value_parser = size, allow_hyphen_values = true)]
     pub(crate) capture_total: Limit<usize>,
 
+    /// SQLite file that gets one row for each ended exchange [default: in memory, the last 10000]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ledger: Option<PathBuf>,
+
     /// On SIGTERM or SIGINT let streams finish for so long, then abort them; `off` waits for all of them.
     /// A second signal ends the wait
     #[arg(long, value_name = "D", default_value = "5s", value_parser = grace, allow_hyphen_values = true)]
@@ -100,6 +109,17 @@ pub(crate) struct Options {
     /// For benches: `none` forwards through bare hyper, without the layers
     #[arg(long, value_name = "WHICH", default_value = "all")]
     pub(crate) layers: Layers,
+}
+
+/// What to do instead of to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub(crate) enum Command {
+    /// Print the usage in a ledger as a table, per day and model
+    Report {
+        /// The SQLite file that --ledger wrote
+        #[arg(long, value_name = "FILE")]
+        ledger: PathBuf,
+    },
 }
 
 /// Which layers stand between the client and the upstream.

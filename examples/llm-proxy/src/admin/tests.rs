@@ -11,7 +11,7 @@ use tower_lifeline::{
     exchange::Exchange,
 };
 
-use super::{AbortRegistry, Admin, Books, router};
+use super::{AbortRegistry, Admin, Books, Budget, router};
 use crate::{
     books::{Account, Asked},
     label::Given,
@@ -20,7 +20,8 @@ use crate::{
 
 fn admin(token: Option<&str>) -> Admin {
     let token = token.map(Into::into);
-    Admin { books: Books::default(), registry: AbortRegistry::new(), token }
+    let captured = Budget::new(0);
+    Admin { books: Books::default(), registry: AbortRegistry::new(), captured, token }
 }
 
 /// What is answered to a request with these headers.

@@ -47,36 +47,36 @@ impl Stream {
     }
 }
 
-/// An ended exchange, for `GET /endings`.
+/// An ended exchange, for `GET /endings` and the ledger.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
-    pub(super) id: Arc<str>,
-    method: String,
-    path: String,
-    status: Option<u16>,
-    outcome: &'static str,
-    reason: Option<String>,
-    bytes: u64,
-    frames: u64,
-    head_ms: Option<u64>,
-    first_frame_ms: Option<u64>,
-    elapsed_ms: u64,
-    terminator: &'static str,
-    drained: Option<Rest>,
-    usage: Option<Cost>,
-    capture_truncated: bool,
+    pub(crate) id: Arc<str>,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) status: Option<u16>,
+    pub(crate) outcome: &'static str,
+    pub(crate) reason: Option<String>,
+    pub(crate) bytes: u64,
+    pub(crate) frames: u64,
+    pub(crate) head_ms: Option<u64>,
+    pub(crate) first_frame_ms: Option<u64>,
+    pub(crate) elapsed_ms: u64,
+    pub(crate) terminator: &'static str,
+    pub(crate) drained: Option<Rest>,
+    pub(crate) usage: Option<Cost>,
+    pub(crate) capture_truncated: bool,
 }
 
 /// What the response said that it cost.
 #[derive(Clone, Debug, Serialize)]
-struct Cost {
-    dialect: &'static str,
-    model: Option<String>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cached_tokens: Option<u64>,
-    reasoning_tokens: Option<u64>,
-    certainty: &'static str,
+pub(crate) struct Cost {
+    pub(crate) dialect: &'static str,
+    pub(crate) model: Option<String>,
+    pub(crate) input_tokens: Option<u64>,
+    pub(crate) output_tokens: Option<u64>,
+    pub(crate) cached_tokens: Option<u64>,
+    pub(crate) reasoning_tokens: Option<u64>,
+    pub(crate) certainty: &'static str,
 }
 
 impl Cost {
@@ -96,10 +96,10 @@ impl Cost {
 
 /// What was read after the client left.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Rest {
-    bytes: u64,
+pub(crate) struct Rest {
+    pub(crate) bytes: u64,
     #[serde(serialize_with = "by_name")]
-    end: DrainEnd,
+    pub(crate) end: DrainEnd,
 }
 
 impl Row {

@@ -37,7 +37,7 @@ where
         .layer(LabelLayer)
         .layer(AbortLayer::new(handle).answer(choices::aborted(&books)))
         .layer(FinalizeLayer::with(move |request| books.open(request)))
-        .layer(TeeLayer::recording(choices::capture(Some(8), None)))
+        .layer(TeeLayer::recording(choices::capture(Some(8), &choices::capture_total(None))))
         .service(service_fn(move |request| {
             let answer = answer(request);
             async { Ok::<_, Infallible>(answer.await) }

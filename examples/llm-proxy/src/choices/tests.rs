@@ -19,8 +19,8 @@ use tower_lifeline::{
 };
 
 use super::{
-    BEGINNING, beginning, capture, drain_limits, final_frame, handle, heartbeat, never_if_off,
-    streams, timed_out,
+    BEGINNING, beginning, capture, capture_total, drain_limits, final_frame, handle, heartbeat,
+    never_if_off, streams, timed_out,
 };
 use crate::{options::Options, testing::soon};
 
@@ -111,7 +111,7 @@ fn an_exchange_is_aborted_by_the_id_that_its_client_was_told() {
 
 /// How many bytes of each of two recordings of 10 bytes are kept.
 async fn kept(bytes: Option<usize>, total: Option<usize>) -> [usize; 2] {
-    let limit = capture(bytes, total);
+    let limit = capture(bytes, &capture_total(total));
     let recordings = [(); 2].map(|()| Recording::new(limit.clone()));
     for recording in &recordings {
         let body = Script::new().data("0123456789");

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 
-use super::{Layers, Options};
+use super::{Command, Layers, Options};
 
 fn read(arguments: &[&str]) -> Result<Options, clap::Error> {
     Options::read(["llm-proxy"].iter().chain(arguments))
@@ -33,6 +33,8 @@ fn nothing_given_means_the_documented_defaults() {
     assert_eq!(options.drain_streams, Some(100));
     assert_eq!(options.capture, Some(1024 * 1024));
     assert_eq!(options.capture_total, Some(256 * 1024 * 1024));
+    assert_eq!(options.ledger, None);
+    assert_eq!(options.command, None);
     assert_eq!(options.grace, Some(Duration::from_secs(5)));
     assert_eq!(options.layers, Layers::All);
 }
@@ -196,7 +198,7 @@ fn help_explains_every_option_with_its_default() {
     let count = |default: &str| options.matches(&format!("[default: {default}]")).count();
     assert_eq!([count("120s"), count("60s"), count("5s")], [3, 1, 1]);
     assert_eq!([count("off"), count("1MiB"), count("100")], [3, 2, 1]);
-    assert_eq!(options.matches("[default:").count(), 18);
+    assert_eq!(options.matches("[default:").count(), 19);
 }
 
 #[test]
@@ -206,5 +208,16 @@ fn help_explains_how_a_model_name_directs_the_simulation() {
         ["head=", "first=", "words=", "gap=", "pause=", "stall=", "fail=", "error=", "status="]
     {
         assert!(help.contains(key), "{key}");
+    }
+}
+
+#[test]
+fn report_is_a_command_with_a_ledger_of_its_own() {
+    let ledger = "usage.db".into();
+    let options = read(&["report", "--ledger=usage.db"]).unwrap();
+    assert_eq!((options.command, options.ledger), (Some(Command::Report { ledger }), None));
+    assert_eq!(read(&["--ledger=usage.db"]).unwrap().ledger, Some("usage.db".into()));
+    for arguments in [&["report"][..], &["--keepalive=1s", "report", "--ledger=a"], &["reports"]] {
+        assert_eq!(refusal(arguments).1, 2, "{arguments:?}");
     }
 }

@@ -102,6 +102,7 @@ fn help_explains_every_option_with_its_default() {
         ("--grace <D>", "5s"),
         ("--capture <N>", "1MiB"),
         ("--capture-total <N>", "256MiB"),
+        ("--ledger <PATH>", "in memory"),
         ("--layers <WHICH>", "all"),
     ] {
         let (_, rest) =
