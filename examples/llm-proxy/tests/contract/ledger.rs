@@ -180,6 +180,8 @@ async fn a_killed_process_leaves_a_sound_file_with_all_but_the_last_moment() {
     proxy.child.wait().await.unwrap();
     drop(clients);
 
+    let report = place.report();
+    assert!(report.contains("  sim-words=2-gap=0ms "), "read as it was left: {report}");
     assert!(place.is_sound());
     let kept: Vec<Value> = place.rows().into_iter().map(|row| row["id"].clone()).collect();
     assert!(settled.iter().all(|id| kept.contains(&json!(id))), "{} are left", kept.len());
