@@ -15,9 +15,9 @@
 //! | [`AbortLayer`](abort) | ends a response from outside at once, with a reason | cuts |
 //! | [`TimeoutsLayer`](timeouts) | ends a response that takes too long: head, first frame, idle, total, unread | cuts |
 //! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
+//! | `ReplayLayer` (feature `replay`) | serves a complete answer again to an equal request | no |
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
 //! | `TerminatorGuardLayer` (feature `usage`) | turns an end without the dialect's terminator into an error | at such an end |
-//! | `ReplayLayer` (feature `replay`) | serves a complete answer again to an equal request | at a hit, all |
 //! | [`FirstFrameLayer`](first_frame) | commits the head only when the stream has begun, so that a failure before is a status | no |
 //! | [`IsolateLayer`](isolate) | reads a body that blocks its thread on a thread of its own | no |
 //!

@@ -45,13 +45,18 @@
 //! Of `cache-control` nothing else counts: streams of language models all say `no-cache`, and who puts this layer in
 //! decides for how long an answer is good. `vary` is not read otherwise, for the key says what makes requests equal.
 //!
-//! **Whose answer it is must be in the key**, or one client gets what belongs to another: see [`RequestKey`]. A replay has the
-//! exact size that the original announced, or else none, so that a stream stays a stream. While an answer is recorded, it
+//! **Whose answer it is must be in the key**, or one client gets what belongs to another: see [`RequestKey`]. Who is told apart
+//! by a certificate or an address needs a key of your own, and whether a client may still ask at all is to be checked outside
+//! of this layer, since a replay does not reach the service.
+//!
+//! A stream of no known dialect is taken at its word: where nothing but a closed connection ends it, half of it looks whole.
+//!
+//! Equal requests that run at the same time each call the service. A replay has the exact size that the original announced, or else none, so that a stream stays a stream. While an answer is recorded, it
 //! holds clones of the frames, at most [`ReplayLayer::answer_limit`] bytes; a complete one is copied into one piece.
 //!
 //! Put it inside of all that faces the client, cuts or watches, so that a replay is a response like any other, and outside of
 //! what measures what the service costs ([`TeeLayer::usage`](crate::tee::TeeLayer::usage)), since a replay costs nothing.
-//! In any other order it keeps the same answers.
+//! In any other order it keeps the same answers, and a replay counts as if it had been paid for.
 
 mod body;
 mod future;

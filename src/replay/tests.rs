@@ -20,6 +20,7 @@ mod kept;
 mod key;
 mod request;
 mod store;
+mod within;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

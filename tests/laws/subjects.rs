@@ -23,6 +23,14 @@ use tower_lifeline::{
     timeouts::{Activity, Limits, TimeoutsBody, TimeoutsLayer},
 };
 
+#[cfg(feature = "replay")]
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+#[cfg(feature = "replay")]
+use tower_lifeline::replay::{MemoryStore, ReplayLayer, RequestKey};
+
 use crate::probe::{CountingSink, Probe};
 
 /// What comes out of every subject.
@@ -52,6 +60,8 @@ pub(crate) enum Part {
     EarlyHead,
     FirstFrame,
     Isolate,
+    #[cfg(feature = "replay")]
+    Replay,
 }
 
 /// All of them, and none that is ever hit: what they do is for their own tests.
@@ -140,7 +150,7 @@ pub(crate) const REVERSE: Subject = Subject::layer(
     },
 );
 
-static ALL: [Subject; 19] = [
+static ALL: &[Subject] = &[
     Subject::layer("TeeLayer", &[Part::Tee], |upstream, probe| {
         let probe = probe.clone();
         boxed(TeeLayer::new(move |_: &Parts| probe.sink()).layer(upstream))
@@ -205,6 +215,13 @@ static ALL: [Subject; 19] = [
     }),
     Subject::without_layer("DetachBody", &[Part::Detach], |upstream, _| {
         wrapped(upstream, |body, _| DetachBody::new(body, &drains()))
+    }),
+    // Its service gets a request body of another type, so what becomes of the request is for its own tests.
+    #[cfg(feature = "replay")]
+    Subject::without_layer("ReplayLayer", &[Part::Replay], |upstream, _| {
+        let store = MemoryStore::new(1 << 20, AGES);
+        let layer = ReplayLayer::new(store, RequestKey::new()).answer_limit(256);
+        boxed(layer.layer(Cloned(Arc::new(Mutex::new(upstream)))))
     }),
     // Its upstream's body is sent through it as a request body, and comes back.
     Subject::without_layer("TeeRequestLayer", &[Part::Tee], |upstream, probe| {
@@ -347,6 +364,26 @@ where
     let outer =
         |response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync());
     BoxService::new(service.map_response(outer))
+}
+
+/// An upstream that can be cloned, and sees no request bodies.
+#[cfg(feature = "replay")]
+#[derive(Clone)]
+struct Cloned(Arc<Mutex<Upstream>>);
+
+#[cfg(feature = "replay")]
+impl<A> Service<Request<A>> for Cloned {
+    type Response = Response<Script>;
+    type Error = ScriptError;
+    type Future = <Upstream as Service<Request<Script>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ScriptError>> {
+        self.0.lock().unwrap().poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        self.0.lock().unwrap().call(request.map(|_| Script::new()))
+    }
 }
 
 /// A body that is used without its layer.
