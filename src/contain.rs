@@ -4,6 +4,7 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    task::Poll,
 };
 
 /// Runs `f` and turns a panic into its message.
@@ -18,6 +19,14 @@ pub(crate) fn contain<T>(f: impl FnOnce() -> T) -> Result<T, Arc<str>> {
         std::mem::forget(payload);
         message
     })
+}
+
+/// As [`contain`], for a poll: one that panics is ready with the message.
+pub(crate) fn contain_poll<T>(poll: impl FnOnce() -> Poll<T>) -> Poll<Result<T, Arc<str>>> {
+    match contain(poll) {
+        Ok(polled) => polled.map(Ok),
+        Err(message) => Poll::Ready(Err(message)),
+    }
 }
 
 /// Reads the message of a panic.

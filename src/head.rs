@@ -24,8 +24,7 @@ impl Media {
     /// Reads the content type. A response with a content coding is [`Media::Other`]: its bytes are not the media's.
     pub fn of(headers: &HeaderMap) -> Self {
         let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let essence = value.unwrap_or_default().split(|b| *b == b';').next();
-        let essence = essence.unwrap_or_default().trim_ascii();
+        let essence = essence(value.unwrap_or_default());
         let is = |name: &str| essence.eq_ignore_ascii_case(name.as_bytes());
         if is("application/grpc") || starts_with(essence, b"application/grpc+") {
             // gRPC compresses messages, not the body, so Content-Encoding says nothing here.
@@ -41,6 +40,11 @@ impl Media {
             Media::Other
         }
     }
+}
+
+/// The type and subtype of a content type, without its parameters.
+pub(crate) fn essence(content_type: &[u8]) -> &[u8] {
+    content_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
 }
 
 fn starts_with(value: &[u8], prefix: &[u8]) -> bool {

@@ -1,12 +1,12 @@
 //! Ready-made futures for [`AbortHandle::abort_when`](super::AbortHandle::abort_when), where a `CancellationToken` has its
 //! example.
 
-use std::{fmt::Display, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{fmt::Display, future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{AbortKind, AbortReason};
-use crate::contain::contain;
+use crate::contain::{contain, contain_poll};
 
 /// Waits for a moment, and gives [`AbortKind::Deadline`].
 ///
@@ -73,11 +73,7 @@ where
 /// Asks once, and turns a panic into its message.
 async fn ask<F: FnMut() -> Fut, Fut: Future>(check: &mut F) -> Result<Fut::Output, Arc<str>> {
     let mut answer = pin!(contain(check)?);
-    poll_fn(|cx| match contain(|| answer.as_mut().poll(cx)) {
-        Ok(polled) => polled.map(Ok),
-        Err(message) => Poll::Ready(Err(message)),
-    })
-    .await
+    poll_fn(|cx| contain_poll(|| answer.as_mut().poll(cx))).await
 }
 
 fn failed(error: &dyn Display) {

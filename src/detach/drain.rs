@@ -1,6 +1,6 @@
 //! The task that reads what is left.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
+use std::{future::poll_fn, pin::Pin, sync::Arc};
 
 use bytes::Buf;
 use http_body::Body;
@@ -13,7 +13,7 @@ use tokio::{
 
 use super::DrainLimits;
 use crate::{
-    contain::contain,
+    contain::{contain, contain_poll},
     exchange::{DrainEnd, Exchange},
 };
 
@@ -73,11 +73,7 @@ impl<B: Body> Rest<B> {
         let mut bytes = 0;
         loop {
             coop::consume_budget().await;
-            let polled = poll_fn(|cx| match contain(|| body.as_mut().poll_frame(cx)) {
-                Ok(polled) => polled.map(Ok),
-                Err(message) => Poll::Ready(Err(message)),
-            });
-            match polled.await {
+            match poll_fn(|cx| contain_poll(|| body.as_mut().poll_frame(cx))).await {
                 Ok(Some(Ok(frame))) if !frame.is_trailers() => {
                     bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
                 }

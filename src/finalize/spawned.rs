@@ -1,11 +1,11 @@
 //! Runs an async hook as a task.
 
-use std::{future::poll_fn, pin::pin, task::Poll};
+use std::{future::poll_fn, pin::pin};
 
 use tokio::runtime::Handle;
 
 use super::{Ending, FinalizeTracker, Finalizer, tracker::Live};
-use crate::contain::contain;
+use crate::contain::{contain, contain_poll};
 
 /// Runs an async hook as a task. Made by [`FinalizeLayer::spawned`](super::FinalizeLayer::spawned).
 #[derive(Debug)]
@@ -40,11 +40,7 @@ where
         // A runtime that is shut down drops the task at once, without a poll and without a panic (truths.md 6).
         runtime.spawn(async move {
             let mut hook = pin!(hook);
-            let poll = poll_fn(|cx| match contain(|| hook.as_mut().poll(cx)) {
-                Ok(polled) => polled.map(Ok),
-                Err(message) => Poll::Ready(Err(message)),
-            });
-            match poll.await {
+            match poll_fn(|cx| contain_poll(|| hook.as_mut().poll(cx))).await {
                 Ok(()) => unfinished.finish(),
                 Err(_) => unfinished.live.count_panic(),
             }

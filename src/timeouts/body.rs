@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use super::{
     watchdog::{Unread, Watchdog},
 };
 use crate::{
-    cut::{CutBody, Hold, Reset, Slot},
+    cut::{Cut, CutBody, Hold, Reset, Slot},
     error::BoxError,
     exchange::{Cause, Exchange, Knife},
 };
@@ -29,16 +30,34 @@ pub struct TimeoutsBody<B> {
 
 /// What measures, for one body.
 pub(super) struct Clocks {
-    pub(super) exchange: Exchange,
-    pub(super) knife: Knife,
+    exchange: Exchange,
+    knife: Knife,
     pub(super) patience: Patience,
-    pub(super) limits: Limits,
+    limits: Limits,
     pub(super) activity: Activity,
-    pub(super) unread: Option<Arc<Unread>>,
-    pub(super) begun: bool,
+    unread: Option<Arc<Unread>>,
+    begun: bool,
 }
 
 impl Clocks {
+    /// Begins to measure what is to be in `slot`, and holds that for as long as it may be cut.
+    pub(super) fn start(
+        exchange: &Exchange,
+        slot: &Arc<impl Cut + 'static>,
+        limits: &Limits,
+        total: Option<Duration>,
+        activity: Activity,
+    ) -> (Hold<Watchdog>, Self) {
+        let (mut hold, knife) = Hold::apart(exchange, slot);
+        let watchdog = Watchdog::spawn(total, limits.unread, exchange, knife.clone());
+        let unread = watchdog.as_ref().and_then(Watchdog::unread);
+        if let Some(watchdog) = watchdog {
+            hold.keep(watchdog);
+        }
+        let (exchange, patience, limits) = (exchange.clone(), Patience::default(), limits.clone());
+        (hold, Self { exchange, knife, patience, limits, activity, unread, begun: false })
+    }
+
     /// The head went out.
     pub(super) fn head(&mut self) {
         self.patience.set(Limit::FirstFrame, self.limits.first_frame);
@@ -75,17 +94,10 @@ impl Clocks {
 impl<B: Body + Send + 'static> TimeoutsBody<B> {
     /// Sets `limits` to `body`: all but the one on the head.
     pub fn new(body: B, limits: &Limits, activity: Activity) -> Self {
-        let (exchange, slot) = (Exchange::new(), Slot::new());
-        let (mut hold, knife) = Hold::apart(&exchange, &slot);
-        let watchdog = Watchdog::spawn(limits.total, limits.unread, &exchange, knife.clone());
-        let unread = watchdog.as_ref().and_then(Watchdog::unread);
-        if let Some(watchdog) = watchdog {
-            hold.keep(watchdog);
-        }
+        let slot = Slot::new();
+        let (hold, mut clocks) =
+            Clocks::start(&Exchange::new(), &slot, limits, limits.total, activity);
         drop(slot.put(Box::pin(body))); // A new slot takes it.
-        let (patience, limits) = (Patience::default(), limits.clone());
-        let mut clocks =
-            Clocks { exchange, knife, patience, limits, activity, unread, begun: false };
         clocks.head();
         Self { inner: CutBody::live(slot, hold, Reset::DEFAULT), clocks }
     }

@@ -76,6 +76,7 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use self::body::Clocks;
 pub use self::{
     activity::Activity,
     body::TimeoutsBody,
@@ -83,9 +84,8 @@ pub use self::{
     future::TimeoutsFuture,
     limits::Limits,
 };
-use self::{body::Clocks, patience::Patience, watchdog::Watchdog};
 use crate::{
-    cut::{Answer, CutFuture, Hold, Reset, Slot},
+    cut::{Answer, CutFuture, Reset, Slot},
     exchange::{Cause, Exchange},
 };
 
@@ -168,29 +168,14 @@ where
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
         let exchange = Exchange::of(&mut request);
         let (parts, body) = request.into_parts();
-        let limits = self.layer.limits.clone();
+        let limits = &self.layer.limits;
         let asked = self.layer.grpc.then(|| grpc::timeout(&parts.headers)).flatten();
         let total = [limits.total, asked].into_iter().flatten().min();
 
         let slot = Slot::new();
-        let (mut hold, knife) = Hold::apart(&exchange, &slot);
-        let watchdog = Watchdog::spawn(total, limits.unread, &exchange, knife.clone());
-        let unread = watchdog.as_ref().and_then(Watchdog::unread);
-        if let Some(watchdog) = watchdog {
-            hold.keep(watchdog);
-        }
-        let mut patience = Patience::default();
-        patience.set(Limit::Head, limits.head);
         let activity = Activity::any_byte(); // Until the head says otherwise.
-        let clocks = Clocks {
-            exchange: exchange.clone(),
-            knife,
-            patience,
-            limits,
-            activity,
-            unread,
-            begun: false,
-        };
+        let (hold, mut clocks) = Clocks::start(&exchange, &slot, limits, total, activity);
+        clocks.patience.set(Limit::Head, limits.head);
 
         let ours = (exchange, self.layer.answer.clone(), Reset::DEFAULT);
         let call = |request| self.inner.call(request);

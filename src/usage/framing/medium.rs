@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::head::is_encoded;
+use crate::head::{essence, is_encoded};
 
 /// What the content type promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,7 @@ impl Medium {
     }
 
     pub(in crate::usage) fn of_type(value: &[u8]) -> Self {
-        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let essence = essence.to_ascii_lowercase();
+        let essence = essence(value).to_ascii_lowercase();
         match &essence[..] {
             b"text/event-stream" => Self::Events,
             b"application/x-ndjson" | b"application/ndjson" | b"application/jsonl" => Self::Lines,
