@@ -83,7 +83,7 @@ pub enum Cause {
 
 impl Cause {
     /// A failure with the error that says why. An error that is an [`Aborted`], a [`TimedOut`] or a [`BodyPanicked`], or
-    /// has one among its sources, is that.
+    /// has one among its sources, is that; one of a missing terminator (feature `usage`) is [`Cause::Truncated`].
     pub fn failed(error: &(dyn Error + 'static)) -> Self {
         let mut link = Some(error);
         while let Some(error) = link {
@@ -95,6 +95,10 @@ impl Cause {
             }
             if let Some(panicked) = error.downcast_ref::<BodyPanicked>() {
                 return Self::Panicked(panicked.message().into());
+            }
+            #[cfg(feature = "usage")]
+            if error.is::<crate::usage::MissingTerminator>() {
+                return Self::Truncated;
             }
             link = error.source();
         }

@@ -145,6 +145,12 @@ impl Exchange {
         drop(replaced); // Outside of the lock: it is a user's value.
     }
 
+    /// Takes a fact away, for another exchange to have.
+    #[cfg(feature = "replay")]
+    pub(crate) fn take<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        lock(&self.0.facts).remove::<T>()
+    }
+
     /// Reads a fact that a layer or handler left.
     pub fn fact<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
         lock(&self.0.facts).get::<T>().cloned()

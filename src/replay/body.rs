@@ -1,4 +1,4 @@
-//! The body: live, or replayed.
+//! The body: live, shared with others, or replayed.
 
 use std::{
     fmt,
@@ -14,8 +14,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{Recorded, ReplayStore, recorder::Recorder};
-use crate::watch::Watched;
+use super::{Recorded, ReplayStore, flight::Seat, recorder::Recorder};
+use crate::{error::BoxError, watch::Watched};
 
 /// The body of a response under [`ReplayLayer`](super::ReplayLayer). See the [module](super) for what happens when.
 #[pin_project]
@@ -27,6 +27,7 @@ pub struct ReplayBody<B, T: ReplayStore> {
 #[pin_project(project = Projected)]
 enum State<B, T: ReplayStore> {
     Live(#[pin] Watched<B, Recorder<T>>),
+    Shared(Seat),
     Replayed(Player),
 }
 
@@ -35,22 +36,33 @@ impl<B, T: ReplayStore> ReplayBody<B, T> {
         Self { state: State::Live(body) }
     }
 
+    pub(super) const fn shared(seat: Seat) -> Self {
+        Self { state: State::Shared(seat) }
+    }
+
     pub(super) fn replayed(recorded: Recorded, paced: bool) -> Self {
         let pace = paced.then(|| Pace { started: Instant::now(), timer: None });
         Self { state: State::Replayed(Player { recorded: Some(recorded), next: 0, pace }) }
     }
 }
 
-impl<B: Body<Data = Bytes>, T: ReplayStore> Body for ReplayBody<B, T> {
+impl<B, T> Body for ReplayBody<B, T>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>>,
+    T: ReplayStore,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().state.project() {
-            Projected::Live(body) => body.poll_frame(cx),
+            Projected::Live(body) => {
+                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Projected::Shared(seat) => Pin::new(seat).poll_frame(cx),
             Projected::Replayed(player) => player.poll(cx).map(|frame| frame.map(Ok)),
         }
     }
@@ -58,6 +70,7 @@ impl<B: Body<Data = Bytes>, T: ReplayStore> Body for ReplayBody<B, T> {
     fn is_end_stream(&self) -> bool {
         match &self.state {
             State::Live(body) => body.is_end_stream(),
+            State::Shared(seat) => seat.is_end_stream(),
             State::Replayed(player) => player.is_over(),
         }
     }
@@ -65,6 +78,7 @@ impl<B: Body<Data = Bytes>, T: ReplayStore> Body for ReplayBody<B, T> {
     fn size_hint(&self) -> SizeHint {
         match &self.state {
             State::Live(body) => body.size_hint(),
+            State::Shared(seat) => seat.size_hint(),
             State::Replayed(player) => player.size_hint(),
         }
     }

@@ -59,6 +59,8 @@
 //! In any other order it keeps the same answers, and a replay counts as if it had been paid for.
 
 mod body;
+mod error;
+mod flight;
 mod future;
 mod key;
 mod policy;
@@ -83,6 +85,7 @@ use tower_service::Service;
 
 pub use self::{
     body::ReplayBody,
+    error::{FellBehind, SharedFailure},
     future::ReplayFuture,
     key::{Key, MakeKey, RequestKey},
     recorded::Recorded,
@@ -90,7 +93,8 @@ pub use self::{
     request::ReplayRequest,
     store::{MemoryStore, ReplayStore},
 };
-use crate::exchange::Exchange;
+use self::flight::{Flights, Terms};
+use crate::{error::BoxError, exchange::Exchange, tee::Budget};
 
 /// Where the answer of a request that has a key comes from: a fact in the [`Exchange`], there before the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +102,8 @@ use crate::exchange::Exchange;
 pub enum Replayed {
     /// From the store.
     Hit,
+    /// From the service, which an equal request had called and that was not done yet.
+    Join,
     /// From the service.
     Miss,
 }
@@ -107,6 +113,7 @@ impl Replayed {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
+            Self::Join => "join",
             Self::Miss => "miss",
         }
     }
@@ -128,9 +135,11 @@ struct Shared<T, K> {
     store: Arc<T>,
     key: K,
     request_limit: u64,
-    answer_limit: usize,
+    terms: Terms,
     kept: Vec<HeaderName>,
     paced: bool,
+    /// Where equal requests are to share one call.
+    flights: Option<Arc<Flights>>,
 }
 
 const MIB: usize = 1024 * 1024;
@@ -139,8 +148,8 @@ impl<T, K> ReplayLayer<T, K> {
     /// Keeps answers in `store`, each under the key of its request.
     pub fn new(store: T, key: K) -> Self {
         let (store, kept) = (Arc::new(store), policy::KEPT.into());
-        let (request_limit, answer_limit) = (MIB as u64, MIB);
-        let shared = Shared { store, key, request_limit, answer_limit, kept, paced: false };
+        let (request_limit, terms) = (MIB as u64, Terms { limit: MIB, budget: None });
+        let shared = Shared { store, key, request_limit, terms, kept, paced: false, flights: None };
         Self { shared: Arc::new(shared) }
     }
 }
@@ -154,7 +163,19 @@ impl<T, K: Clone> ReplayLayer<T, K> {
 
     /// Keeps answers of at most so many `bytes`, instead of 1 MiB.
     pub fn answer_limit(self, bytes: usize) -> Self {
-        self.with(|shared| shared.answer_limit = bytes)
+        self.with(|shared| shared.terms.limit = bytes)
+    }
+
+    /// Takes what is held of answers that are under way from `budget`, besides the limit of each. An answer for which nothing
+    /// is left is not kept, and can not be joined.
+    pub fn within(self, budget: &Budget) -> Self {
+        self.with(|shared| shared.terms.budget = Some(budget.clone()))
+    }
+
+    /// Lets a request that comes while an equal one runs join it, instead of calling the service again. See
+    /// [the module](self#requests-that-run-at-the-same-time).
+    pub fn coalesce(self) -> Self {
+        self.with(|shared| shared.flights = Some(Arc::default()))
     }
 
     /// Keeps this header of the answers, too. The others are `content-type`, `content-language`, `content-disposition` and
@@ -180,9 +201,10 @@ impl<T, K: Clone> Clone for Shared<T, K> {
             store: self.store.clone(),
             key: self.key.clone(),
             request_limit: self.request_limit,
-            answer_limit: self.answer_limit,
+            terms: self.terms.clone(),
             kept: self.kept.clone(),
             paced: self.paced,
+            flights: self.flights.clone(),
         }
     }
 }
@@ -215,11 +237,13 @@ impl<S: Clone, T, K> Clone for Replay<S, T, K> {
 
 impl<S, T, K, A, B> Service<Request<A>> for Replay<S, T, K>
 where
-    S: Service<Request<ReplayRequest<A>>, Response = Response<B>> + Clone,
-    A: Body<Data = Bytes>,
-    B: Body<Data = Bytes>,
+    S: Service<Request<ReplayRequest<A>>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    A: Body<Data = Bytes, Error: Send> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     T: ReplayStore,
-    K: MakeKey,
+    K: MakeKey + Send + Sync + 'static,
 {
     type Response = Response<ReplayBody<B, T>>;
     type Error = S::Error;

@@ -5,20 +5,26 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, respo
 use crate::head::{Framing, Media, is_encoded, is_tunnel};
 
 /// The headers that are kept unless more are chosen, the content type first.
-pub(super) const KEPT: [HeaderName; 4] = [
+pub(super) const KEPT: [HeaderName; 5] = [
     header::CONTENT_TYPE,
     header::CONTENT_LANGUAGE,
     header::CONTENT_DISPOSITION,
     header::CACHE_CONTROL,
+    header::RETRY_AFTER,
 ];
 
-/// Tells by the head whether an answer may be given to another request that is equal.
+/// Tells by the head whether an answer may be kept for another request that is equal.
 pub(super) fn may_keep(method: &Method, head: &response::Parts, framing: &Framing) -> bool {
+    head.status.is_success() && !framing.no_body && may_share(method, head)
+}
+
+/// Tells by the head whether an answer, be it a failure, may be given to another request that is equal.
+pub(super) fn may_share(method: &Method, head: &response::Parts) -> bool {
     let headers = &head.headers;
-    head.status.is_success()
-        && head.status != StatusCode::PARTIAL_CONTENT
+    // These two answer headers that are in no key.
+    head.status != StatusCode::PARTIAL_CONTENT
+        && head.status != StatusCode::NOT_MODIFIED
         && !is_tunnel(method, head.status)
-        && !framing.no_body
         // A session that was begun, a client of whom only the service knows, a coding that another may not read.
         && !headers.contains_key(header::SET_COOKIE)
         && !directives(headers).any(|said| said == "no-store" || said == "private")

@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, StatusCode};
 
+use crate::usage::Terminator;
+
 /// A complete answer, as a store keeps it: its status, the headers that were chosen, and its frames with their times. Cheap to
 /// clone; it pins no read buffer of a connection.
 #[derive(Clone, Debug)]
@@ -18,6 +20,7 @@ struct Inner {
     marks: Vec<Mark>,
     trailers: Option<HeaderMap>,
     sized: bool,
+    terminator: Terminator,
 }
 
 /// Where a frame ends.
@@ -39,7 +42,8 @@ impl Recorded {
         }
         let (status, headers) = (head.status(), head.headers().clone());
         let data = data.freeze();
-        Self(Arc::new(Inner { status, headers, data, marks, trailers: None, sized: false }))
+        let (trailers, sized, terminator) = (None, false, Terminator::None);
+        Self(Arc::new(Inner { status, headers, data, marks, trailers, sized, terminator }))
     }
 
     /// Adds the trailers.
@@ -52,6 +56,12 @@ impl Recorded {
     #[must_use]
     pub fn with_length(self, announced: bool) -> Self {
         self.with(|inner| inner.sized = announced)
+    }
+
+    /// Says what became of the terminator of its dialect. Whoever is given the answer finds it as a fact in the exchange.
+    #[must_use]
+    pub fn with_terminator(self, terminator: Terminator) -> Self {
+        self.with(|inner| inner.terminator = terminator)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -87,6 +97,11 @@ impl Recorded {
     /// Whether the head announced the length.
     pub fn has_length(&self) -> bool {
         self.0.sized
+    }
+
+    /// Whether the terminator of its dialect was seen.
+    pub fn terminator(&self) -> Terminator {
+        self.0.terminator
     }
 
     /// The memory that it takes, about.

@@ -12,7 +12,7 @@ use crate::{
     contain::contain,
     exchange::{Exchange, Outcome},
     head::Framing,
-    tee::Sink,
+    tee::{Share, Sink},
     usage::{Terminator, UsageMeter, UsageReport},
     watch::{End, Ends, Watch},
 };
@@ -33,6 +33,7 @@ struct Tape {
     sized: bool,
     frames: Vec<(Duration, Bytes)>,
     bytes: usize,
+    share: Share,
     trailers: Option<HeaderMap>,
     /// Tells whether the end is one.
     meter: UsageMeter,
@@ -59,11 +60,12 @@ impl<T: ReplayStore> Recorder<T> {
             sized: framing.expected.is_some(),
             frames: Vec::new(),
             bytes: 0,
+            share: Share::of(shared.terms.budget.clone()),
             trailers: None,
             meter,
             report,
         };
-        let (store, limit) = (shared.store.clone(), shared.answer_limit);
+        let (store, limit) = (shared.store.clone(), shared.terms.limit);
         let fits = framing.expected.is_none_or(|expected| expected <= limit as u64);
         Self {
             store,
@@ -76,11 +78,16 @@ impl<T: ReplayStore> Recorder<T> {
     }
 }
 
+/// As in a recording of the tee: single bytes can not grow it either.
+pub(super) const fn frames_at_most(limit: usize) -> usize {
+    1024 + limit / 32
+}
+
 impl Tape {
     fn data(&mut self, after: Duration, data: &Bytes, limit: usize) -> bool {
         self.bytes += data.len();
-        // As a recording of the tee: single bytes can not grow it either.
-        if self.bytes > limit || self.frames.len() >= 1024 + limit / 32 {
+        let fits = self.bytes <= limit && self.frames.len() < frames_at_most(limit);
+        if !fits || !self.share.grow(data.len()) {
             return false;
         }
         self.meter.data(data.clone());
@@ -95,6 +102,7 @@ impl Tape {
         let broken = usage.terminator == Terminator::Missing || usage.error_event;
         (!broken && !self.frames.is_empty()).then(|| {
             let recorded = Recorded::new(&self.head, &self.frames);
+            let recorded = recorded.with_terminator(usage.terminator);
             recorded.with_trailers(self.trailers).with_length(self.sized)
         })
     }

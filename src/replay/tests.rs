@@ -9,11 +9,11 @@ use std::{
 };
 
 use http::{Request, Response, response};
-use testkit::{Collected, Script, ScriptError, drain};
+use testkit::{Collected, Script, drain};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use super::{MemoryStore, ReplayLayer, ReplayRequest, Replayed, RequestKey};
-use crate::exchange::Exchange;
+use crate::{error::BoxError, exchange::Exchange};
 
 mod hit;
 mod kept;
@@ -63,14 +63,14 @@ fn post(path: &str, body: &'static str) -> Request<Script> {
 struct Answer {
     replayed: Option<Replayed>,
     head: response::Parts,
-    body: Collected<ScriptError>,
+    body: Collected<BoxError>,
 }
 
 /// Sends a request and reads its answer.
 async fn ask<S, B>(service: &S, mut request: Request<Script>) -> Answer
 where
     S: Service<Request<Script>, Response = Response<B>, Error = Infallible> + Clone,
-    B: http_body::Body<Data = bytes::Bytes, Error = ScriptError>,
+    B: http_body::Body<Data = bytes::Bytes, Error = BoxError>,
 {
     let exchange = Exchange::of(&mut request);
     let Ok(response) = service.clone().oneshot(request).await;

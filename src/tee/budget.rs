@@ -35,7 +35,7 @@ impl Budget {
     }
 
     /// Takes as many of `bytes` as there are.
-    pub(super) fn take(&self, bytes: usize) -> usize {
+    pub(crate) fn take(&self, bytes: usize) -> usize {
         let mut taken = 0;
         // Never fails: the closure always gives a value.
         let _ = self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
@@ -45,7 +45,48 @@ impl Budget {
         taken
     }
 
-    pub(super) fn give_back(&self, bytes: usize) {
+    pub(crate) fn give_back(&self, bytes: usize) {
         self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What one holder has taken of a budget, all or nothing at a time. Gives it back when it is dropped.
+#[derive(Debug)]
+#[cfg(feature = "replay")]
+pub(crate) struct Share {
+    budget: Option<Budget>,
+    bytes: usize,
+}
+
+#[cfg(feature = "replay")]
+impl Share {
+    /// `None`: there is always enough.
+    pub(crate) const fn of(budget: Option<Budget>) -> Self {
+        Self { budget, bytes: 0 }
+    }
+
+    /// Takes so many more; `false` if there are not as many.
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
+        let Some(budget) = &self.budget else { return true };
+        let taken = budget.take(bytes);
+        if taken < bytes {
+            budget.give_back(taken);
+            return false;
+        }
+        self.bytes += bytes;
+        true
+    }
+
+    pub(crate) fn give_all_back(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.give_back(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[cfg(feature = "replay")]
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.give_all_back();
     }
 }

@@ -46,6 +46,8 @@ use http::request::Parts;
 use http_body::Body;
 use tower_layer::Layer;
 
+#[cfg(feature = "replay")]
+pub(crate) use self::budget::Share;
 pub use self::{
     budget::Budget,
     recording::{Keep, Limit, Recording, RecordingSink},

@@ -144,14 +144,18 @@ where
 fn judge(exchange: &Exchange) -> Option<MissingTerminator> {
     let usage = exchange.fact::<UsageReport>()?.usage();
     if usage.error_event {
-        let reason = Some("upstream_error_event".into());
-        exchange.record(Cause::Failed { reason, error: None });
+        exchange.record(error_event());
         return None;
     }
     (usage.terminator == Terminator::Missing).then(|| {
         exchange.record(Cause::Truncated);
         MissingTerminator(())
     })
+}
+
+/// An event of the stream told of a failure.
+pub(crate) fn error_event() -> Cause {
+    Cause::Failed { reason: Some("upstream_error_event".into()), error: None }
 }
 
 /// A stream ended cleanly and without the terminator of its dialect.

@@ -77,6 +77,8 @@ mod tests;
 
 use http::request::Parts;
 
+#[cfg(feature = "replay")]
+pub(crate) use self::guard::error_event;
 pub use self::{
     dialect::Dialect,
     guard::{

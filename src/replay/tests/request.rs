@@ -7,6 +7,8 @@ use http::{HeaderMap, Method};
 use http_body::Body;
 use testkit::Gate;
 
+use testkit::ScriptError;
+
 use super::*;
 
 /// Sends a request through the layer, and gives what the service read of it, its hint and the fact.

@@ -1,0 +1,149 @@
+//! A reader of what is shared.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::response;
+use http_body::{Body, Frame, SizeHint};
+use tokio::task::coop;
+
+use super::{Call, Flight, Stage, State, Upstream};
+use crate::{
+    cut::lock,
+    error::BoxError,
+    exchange::Exchange,
+    replay::{Recorded, error::FellBehind},
+};
+
+/// The place of one reader. Given up when it is dropped.
+pub(in crate::replay) struct Seat {
+    flight: Arc<Flight>,
+    place: usize,
+    exchange: Exchange,
+    leads: bool,
+    over: bool,
+}
+
+/// What came of the call, for one of those who waited for it.
+pub(in crate::replay) enum Came {
+    Found(Recorded),
+    Streams(Box<response::Parts>),
+    /// There is nothing to share. The leader has what came of its call, and the others have their own requests.
+    Alone,
+    Panicked(Arc<str>),
+}
+
+impl Seat {
+    pub(super) const fn new(
+        flight: Arc<Flight>,
+        place: usize,
+        exchange: Exchange,
+        leads: bool,
+    ) -> Self {
+        Self { flight, place, exchange, leads, over: false }
+    }
+
+    /// Whether it is the first: the one whose request the service is called with.
+    pub(in crate::replay) const fn leads(&self) -> bool {
+        self.leads
+    }
+
+    pub(in crate::replay) fn begin(&self, call: Call) {
+        lock(&self.flight.state).upstream = Some(Upstream::Call(call));
+        self.flight.wake_all_but(Some(self.place));
+    }
+
+    pub(in crate::replay) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Came> {
+        self.flight.poll(self.place, cx, |state| match &mut state.stage {
+            Stage::Calling => None,
+            Stage::Found(recorded) => Some(Came::Found(recorded.clone())),
+            Stage::Streams { head, others } => {
+                let own = if self.leads { head.take() } else { None };
+                Some(Came::Streams(own.unwrap_or_else(|| others.clone())))
+            }
+            Stage::Panicked(message) if self.leads => Some(Came::Panicked(message.clone())),
+            Stage::Alone | Stage::Panicked(_) => Some(Came::Alone),
+        })
+    }
+
+    /// The next of this reader's frames, or how it ended.
+    fn look(&self, state: &mut State) -> Option<Option<Result<Frame<Bytes>, BoxError>>> {
+        let State { places, tape, open, .. } = state;
+        let place = places.get_mut(self.place)?;
+        if place.fell_behind {
+            return Some(Some(Err(FellBehind::new().into())));
+        }
+        if let Some(data) = tape.read(place, *open) {
+            return Some(Some(Ok(Frame::data(data))));
+        }
+        let ended = tape.ended()?;
+        Some(ended.map(|trailers| trailers.map(Frame::trailers)).transpose())
+    }
+
+    /// Tells this reader's exchange what is true for all who read it.
+    fn conclude(&self) {
+        let state = lock(&self.flight.state);
+        let (cause, terminator) = (state.tape.cause.clone(), state.tape.terminator);
+        drop(state);
+        if let Some(cause) = cause {
+            self.exchange.record(cause);
+        }
+        if let Some(terminator) = terminator {
+            self.exchange.insert(terminator);
+        }
+    }
+}
+
+impl Body for Seat {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let budget = ready!(coop::poll_proceed(cx));
+        let polled = ready!(self.flight.poll(self.place, cx, |state| self.look(state)));
+        budget.made_progress();
+        self.over = !matches!(&polled, Some(Ok(frame)) if frame.is_data());
+        if self.over || self.is_end_stream() {
+            self.conclude();
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = lock(&self.flight.state);
+        let over = state.places.get(self.place).is_none_or(|place| state.tape.is_over(place));
+        self.over || over
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.over {
+            return SizeHint::with_exact(0);
+        }
+        let state = lock(&self.flight.state);
+        state.places.get(self.place).map(|place| state.tape.size_hint(place)).unwrap_or_default()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.flight.leave(self.place, &self.exchange);
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { flight, leads, .. } = self;
+        f.debug_struct("Seat").field("flight", flight).field("leads", leads).finish_non_exhaustive()
+    }
+}

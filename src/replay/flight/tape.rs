@@ -1,0 +1,194 @@
+//! The frames of an answer that several readers share: all of it while it can be joined, then what the slowest has not read.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, SizeHint};
+use slab::Slab;
+
+use super::{Place, SharedBody, Terms};
+use crate::{
+    error::BoxError,
+    exchange::Cause,
+    replay::{error::SharedFailure, recorder::frames_at_most},
+    tee::Share,
+    usage::Terminator,
+};
+
+pub(super) struct Tape {
+    frames: VecDeque<Kept>,
+    /// The number of the first of them.
+    first: usize,
+    held: usize,
+    share: Share,
+    streamed: u64,
+    limit: usize,
+    rest: Rest,
+    end: Option<Ended>,
+    pub(super) cause: Option<Cause>,
+    pub(super) terminator: Option<Terminator>,
+}
+
+struct Kept {
+    data: Bytes,
+    /// So many have not read it.
+    left: usize,
+}
+
+/// What the body says of what is to come.
+pub(super) struct Rest {
+    hint: SizeHint,
+    pub(super) is_none: bool,
+}
+
+pub(super) enum Ended {
+    Clean(Option<HeaderMap>),
+    /// Nobody else was there: the error as it came, until it is given.
+    Own(Option<BoxError>),
+    Failed(SharedFailure),
+}
+
+impl Rest {
+    pub(super) fn of(body: &SharedBody) -> Self {
+        Self { hint: body.size_hint(), is_none: body.is_end_stream() }
+    }
+}
+
+impl Tape {
+    pub(super) fn new(terms: &Terms) -> Self {
+        Self {
+            frames: VecDeque::new(),
+            first: 0,
+            held: 0,
+            share: Share::of(terms.budget.clone()),
+            streamed: 0,
+            limit: terms.limit,
+            rest: Rest { hint: SizeHint::new(), is_none: false },
+            end: None,
+            cause: None,
+            terminator: None,
+        }
+    }
+
+    pub(super) fn rest(&mut self, rest: Rest) {
+        self.rest = rest;
+    }
+
+    pub(super) fn end(
+        &mut self,
+        end: Ended,
+        cause: Option<Cause>,
+        terminator: Option<Terminator>,
+    ) {
+        self.end = Some(end);
+        (self.cause, self.terminator) = (cause, terminator);
+        self.rest = Rest { hint: SizeHint::with_exact(0), is_none: true };
+        self.share.give_all_back();
+        self.trim();
+    }
+
+    pub(super) const fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Somebody joined, who is to get all from the beginning.
+    pub(super) fn joined(&mut self) {
+        self.frames.iter_mut().for_each(|kept| kept.left += 1);
+    }
+
+    /// Somebody left who would have read this frame next.
+    pub(super) fn left(&mut self, next: usize) {
+        let from = next.saturating_sub(self.first);
+        self.frames.iter_mut().skip(from).for_each(|kept| kept.left -= 1);
+    }
+
+    /// Keeps a frame for all who are there. Tells whether all of it can be kept for those who are not there yet, too: of half
+    /// the limit at most, so that who joins last has as much room to be slow in.
+    pub(super) fn push(&mut self, data: Bytes, places: &mut Slab<Place>, open: bool) -> bool {
+        self.held += data.len();
+        self.streamed += data.len() as u64;
+        let size = data.len();
+        self.frames.push_back(Kept { data, left: places.len() });
+        places.iter().filter(|(_, place)| place.fell_behind).for_each(|_| self.forget_last());
+        if open && self.is_within(self.limit / 2) && self.share.grow(size) {
+            return true;
+        }
+        self.share.give_all_back();
+        self.trim();
+        while !self.is_within(self.limit) && self.let_go_of_the_slowest(places) {
+            self.trim();
+        }
+        false
+    }
+
+    fn forget_last(&mut self) {
+        if let Some(kept) = self.frames.back_mut() {
+            kept.left -= 1;
+        }
+    }
+
+    fn is_within(&self, limit: usize) -> bool {
+        self.held <= limit && self.frames.len() <= frames_at_most(limit)
+    }
+
+    /// Those at the first of several frames. One frame alone is everybody's, however large.
+    fn let_go_of_the_slowest(&mut self, places: &mut Slab<Place>) -> bool {
+        if self.frames.len() < 2 {
+            return false;
+        }
+        let first = self.first;
+        let slowest = places.iter_mut().map(|(_, place)| place);
+        let slowest = slowest.filter(|place| place.next <= first && !place.fell_behind);
+        let slowest: usize = slowest.map(|place| place.fell_behind = true).count();
+        self.frames.iter_mut().for_each(|kept| kept.left -= slowest);
+        slowest > 0
+    }
+
+    /// Drops what all have read.
+    pub(super) fn trim(&mut self) {
+        while self.frames.front().is_some_and(|kept| kept.left == 0) {
+            self.held -= self.frames.pop_front().map_or(0, |kept| kept.data.len());
+            self.first += 1;
+        }
+    }
+
+    /// The next frame for this reader, if it came already.
+    pub(super) fn read(&mut self, place: &mut Place, open: bool) -> Option<Bytes> {
+        let kept = self.frames.get_mut(place.next.checked_sub(self.first)?)?;
+        kept.left -= 1;
+        let data = kept.data.clone();
+        place.next += 1;
+        place.taken += data.len() as u64;
+        if !open {
+            self.trim();
+        }
+        Some(data)
+    }
+
+    /// The end, for one who has read everything before it.
+    pub(super) fn ended(&mut self) -> Option<Result<Option<HeaderMap>, BoxError>> {
+        match self.end.as_mut()? {
+            Ended::Clean(trailers) => Some(Ok(trailers.clone())),
+            Ended::Own(error) => error.take().map_or(Some(Ok(None)), |error| Some(Err(error))),
+            Ended::Failed(failure) => Some(Err(failure.clone().into())),
+        }
+    }
+
+    /// Whether nothing at all follows for this reader.
+    pub(super) fn is_over(&self, place: &Place) -> bool {
+        let clean = matches!(self.end, None | Some(Ended::Clean(None)));
+        clean && self.rest.is_none && place.next == self.first + self.frames.len()
+    }
+
+    pub(super) fn size_hint(&self, place: &Place) -> SizeHint {
+        let ahead = self.streamed - place.taken;
+        let mut hint = SizeHint::new();
+        hint.set_lower(self.rest.hint.lower().saturating_add(ahead));
+        let upper = self.rest.hint.upper().and_then(|upper| upper.checked_add(ahead));
+        if let Some(upper) = upper.filter(|_| matches!(self.end, None | Some(Ended::Clean(_)))) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
+}
