@@ -83,6 +83,7 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use self::flight::{Flights, Terms};
 pub use self::{
     body::ReplayBody,
     error::{FellBehind, SharedFailure},
@@ -93,7 +94,6 @@ pub use self::{
     request::ReplayRequest,
     store::{MemoryStore, ReplayStore},
 };
-use self::flight::{Flights, Terms};
 use crate::{error::BoxError, exchange::Exchange, tee::Budget};
 
 /// Where the answer of a request that has a key comes from: a fact in the [`Exchange`], there before the head.

@@ -16,6 +16,7 @@ use super::{MemoryStore, ReplayLayer, ReplayRequest, Replayed, RequestKey};
 use crate::{error::BoxError, exchange::Exchange};
 
 mod hit;
+mod join;
 mod kept;
 mod key;
 mod request;
@@ -37,7 +38,9 @@ fn upstream(
     Response = Response<Script>,
     Error = Infallible,
     Future: Send,
-> + Clone {
+> + Clone
++ Send
++ 'static {
     let responses: Arc<Mutex<VecDeque<_>>> = Arc::new(Mutex::new(responses.into_iter().collect()));
     service_fn(move |_| {
         let response = responses.lock().unwrap().pop_front();

@@ -223,6 +223,13 @@ static ALL: &[Subject] = &[
         let layer = ReplayLayer::new(store, RequestKey::new()).answer_limit(256);
         boxed(layer.layer(Cloned(Arc::new(Mutex::new(upstream)))))
     }),
+    // Alone in a call that others could join.
+    #[cfg(feature = "replay")]
+    Subject::without_layer("ReplayLayer, coalescing", &[Part::Replay], |upstream, _| {
+        let store = MemoryStore::new(1 << 20, AGES);
+        let layer = ReplayLayer::new(store, RequestKey::new()).answer_limit(256).coalesce();
+        boxed(layer.layer(Cloned(Arc::new(Mutex::new(upstream)))))
+    }),
     // Its upstream's body is sent through it as a request body, and comes back.
     Subject::without_layer("TeeRequestLayer", &[Part::Tee], |upstream, probe| {
         let probe = probe.clone();

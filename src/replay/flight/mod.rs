@@ -20,15 +20,15 @@ use http_body::{Body, Frame};
 use slab::Slab;
 
 pub(super) use self::seat::{Came, Seat};
-use self::tape::{Ended, Rest, Tape};
+use self::tape::{Ended, Rest, Tape, Told, Unclean};
 use super::{Key, Recorded, error::SharedFailure};
 use crate::{
     contain::{contain, contain_poll},
     cut::lock,
     error::{BodyPanicked, BoxError},
-    exchange::{Cause, Exchange, Outcome},
+    exchange::{Exchange, Outcome},
     tee::Budget,
-    usage::{Terminator, UsageReport, error_event},
+    usage::{UsageReport, error_event},
 };
 
 /// The calls that run, each under the key of its request. Who comes while one can be joined joins it.
@@ -128,7 +128,10 @@ pub(super) enum Called {
 enum Stage {
     Calling,
     Found(Recorded),
-    Streams { head: Option<Box<response::Parts>>, others: Box<response::Parts> },
+    Streams {
+        head: Option<Box<response::Parts>>,
+        others: Box<response::Parts>,
+    },
     Alone,
     /// The call did.
     Panicked(Arc<str>),
@@ -247,7 +250,7 @@ impl Flight {
 
     /// Returns whether it can be joined now.
     fn called(&self, called: Result<Called, Arc<str>>) -> bool {
-        let (stage, mut body) = match called {
+        let (stage, body) = match called {
             Ok(Called::Found(recorded)) => (Stage::Found(recorded), None),
             Ok(Called::Alone) => (Stage::Alone, None),
             Ok(Called::Streams { head, others, body }) => {
@@ -257,68 +260,58 @@ impl Flight {
             Err(message) => (Stage::Panicked(message), None),
         };
         let rest = body.as_ref().and_then(|body| contain(|| Rest::of(body)).ok());
-        if rest.as_ref().is_some_and(|rest| rest.is_none) {
-            let _ = contain(|| drop(body.take()));
-        }
+        self.bill(&self.leader);
+        let told = self.told_of(rest.as_ref());
         let mut state = lock(&self.state);
         state.stage = stage;
-        if let Some(rest) = rest {
-            state.tape.rest(rest);
-        }
+        state.open = body.is_some() && told.is_none();
         state.upstream = body.map(Upstream::Body);
-        state.open = state.upstream.is_some();
-        let open = state.open;
-        drop(state);
-        self.bill(&self.leader);
-        open
+        if let Some(rest) = rest {
+            state.tape.rest(rest, told);
+        }
+        state.open
     }
 
     fn came(&self, frame: Frame<Bytes>, rest: Rest, body: SharedBody) -> bool {
-        let last = rest.is_none;
-        let body = if last {
-            let _ = contain(|| drop(body));
-            None
-        } else {
-            Some(Upstream::Body(body))
-        };
-        let outcome = last.then(|| self.outcome());
+        let told = self.told_of(Some(&rest));
         let mut state = lock(&self.state);
         let State { tape, places, open, upstream, .. } = &mut *state;
-        *upstream = body;
-        *open &= tape.push(frame.into_data().unwrap_or_default(), places, *open);
-        tape.rest(rest);
-        if let Some((cause, terminator)) = outcome {
-            tape.end(Ended::Clean(None), cause, terminator);
-            *open = false;
-        }
+        // Also at its flag: it is the readers who decide to believe that (http-body#142).
+        *upstream = Some(Upstream::Body(body));
+        *open &= tape.push(frame.into_data().unwrap_or_default(), places, *open) && told.is_none();
+        tape.rest(rest, told);
         *open
     }
 
     fn over(&self, ended: Result<Option<Result<Frame<Bytes>, BoxError>>, Arc<str>>) {
-        let ended = match ended {
-            Ok(None) => Ok(None),
-            Ok(Some(Ok(frame))) => Ok(frame.into_trailers().ok()),
-            Ok(Some(Err(error))) => Err(error),
-            Err(message) => Err(BodyPanicked::new(message).into()),
-        };
-        let (cause, terminator) = self.outcome();
+        let told = self.told();
         let mut state = lock(&self.state);
+        // Who is alone gets what it would have got without this layer.
+        let alone = state.places.len() == 1;
         let ended = match ended {
-            Ok(trailers) => Ended::Clean(trailers),
-            Err(error) if state.places.len() == 1 => Ended::Own(Some(error)),
-            Err(error) => Ended::Failed(SharedFailure::new(error)),
+            Ok(None) => Ended::Clean(None),
+            Ok(Some(Ok(frame))) => Ended::Clean(frame.into_trailers().ok()),
+            Ok(Some(Err(error))) if alone => Ended::Own(Some(Unclean::Failed(error))),
+            Err(message) if alone => Ended::Own(Some(Unclean::Panicked(message))),
+            Ok(Some(Err(error))) => Ended::Shared(SharedFailure::new(error)),
+            Err(message) => Ended::Shared(SharedFailure::new(BodyPanicked::new(message).into())),
         };
-        state.tape.end(ended, cause, terminator);
+        state.tape.end(ended, told);
         state.open = false;
     }
 
-    /// Why it ended, as far as that was told otherwise than by an error; and whether its terminator was seen.
-    fn outcome(&self) -> (Option<Cause>, Option<Terminator>) {
+    /// What is known of the end, where the flag says that it has come.
+    fn told_of(&self, rest: Option<&Rest>) -> Option<Told> {
+        rest.is_some_and(|rest| rest.is_none).then(|| self.told())
+    }
+
+    fn told(&self) -> Told {
         let usage = self.payer().and_then(|payer| Some(payer.fact::<UsageReport>()?.usage()));
         let told = usage.as_ref().is_some_and(|usage| usage.error_event);
         // Of what the leader's exchange says only this can hold for others: it may have left long ago.
         let cause = self.leader.cause().filter(|cause| cause.outcome() == Outcome::Failed);
-        (cause.or_else(|| told.then(error_event)), usage.map(|usage| usage.terminator))
+        let cause = cause.or_else(|| told.then(error_event));
+        Told { cause, terminator: usage.map(|usage| usage.terminator) }
     }
 
     fn payer(&self) -> Option<Exchange> {
@@ -348,7 +341,7 @@ impl Flight {
         let last = state.places.is_empty();
         let upstream = if last { state.upstream.take() } else { None };
         state.open &= !last;
-        let running = matches!(state.stage, Stage::Calling) || !state.tape.has_ended();
+        let running = matches!(state.stage, Stage::Calling) || !state.tape.is_there();
         let moves = !last && running && state.payer == place;
         if moves {
             let heir = state.places.iter().find(|(_, place)| !place.fell_behind);

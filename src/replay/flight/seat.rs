@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::resume_unwind,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -12,7 +13,10 @@ use http::response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::coop;
 
-use super::{Call, Flight, Stage, State, Upstream};
+use super::{
+    Call, Flight, Stage, State, Upstream,
+    tape::{Told, Unclean},
+};
 use crate::{
     cut::lock,
     error::BoxError,
@@ -72,23 +76,27 @@ impl Seat {
     }
 
     /// The next of this reader's frames, or how it ended.
-    fn look(&self, state: &mut State) -> Option<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn look(&self, state: &mut State) -> Option<Result<Option<Frame<Bytes>>, Unclean>> {
         let State { places, tape, open, .. } = state;
         let place = places.get_mut(self.place)?;
         if place.fell_behind {
-            return Some(Some(Err(FellBehind::new().into())));
+            return Some(Err(Unclean::Failed(FellBehind::new().into())));
         }
         if let Some(data) = tape.read(place, *open) {
-            return Some(Some(Ok(Frame::data(data))));
+            return Some(Ok(Some(Frame::data(data))));
         }
-        let ended = tape.ended()?;
-        Some(ended.map(|trailers| trailers.map(Frame::trailers)).transpose())
+        Some(tape.ended()?.map(|trailers| trailers.map(Frame::trailers)))
+    }
+
+    fn has_read_all(&self) -> bool {
+        let state = lock(&self.flight.state);
+        state.places.get(self.place).is_some_and(|place| state.tape.is_over(place))
     }
 
     /// Tells this reader's exchange what is true for all who read it.
     fn conclude(&self) {
         let state = lock(&self.flight.state);
-        let (cause, terminator) = (state.tape.cause.clone(), state.tape.terminator);
+        let Told { cause, terminator } = state.tape.told();
         drop(state);
         if let Some(cause) = cause {
             self.exchange.record(cause);
@@ -113,17 +121,20 @@ impl Body for Seat {
         let budget = ready!(coop::poll_proceed(cx));
         let polled = ready!(self.flight.poll(self.place, cx, |state| self.look(state)));
         budget.made_progress();
-        self.over = !matches!(&polled, Some(Ok(frame)) if frame.is_data());
-        if self.over || self.is_end_stream() {
+        self.over = !matches!(&polled, Ok(Some(frame)) if frame.is_data());
+        // At the flag, too: whoever watches outside believes it at once.
+        if self.over || self.has_read_all() {
             self.conclude();
         }
-        Poll::Ready(polled)
+        Poll::Ready(match polled {
+            Ok(frame) => frame.map(Ok),
+            Err(Unclean::Failed(error)) => Some(Err(error)),
+            Err(Unclean::Panicked(message)) => resume_unwind(Box::new(message.to_string())),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        let state = lock(&self.flight.state);
-        let over = state.places.get(self.place).is_none_or(|place| state.tape.is_over(place));
-        self.over || over
+        self.over || self.has_read_all()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -137,6 +148,10 @@ impl Body for Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        // hyper asks no more when the flag says that it is the end, or all announced bytes are there (truths.md 1).
+        if !self.over && self.has_read_all() {
+            self.conclude();
+        }
         self.flight.leave(self.place, &self.exchange);
     }
 }

@@ -1,6 +1,6 @@
 //! The frames of an answer that several readers share: all of it while it can be joined, then what the slowest has not read.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -26,8 +26,7 @@ pub(super) struct Tape {
     limit: usize,
     rest: Rest,
     end: Option<Ended>,
-    pub(super) cause: Option<Cause>,
-    pub(super) terminator: Option<Terminator>,
+    told: Told,
 }
 
 struct Kept {
@@ -44,9 +43,22 @@ pub(super) struct Rest {
 
 pub(super) enum Ended {
     Clean(Option<HeaderMap>),
-    /// Nobody else was there: the error as it came, until it is given.
-    Own(Option<BoxError>),
-    Failed(SharedFailure),
+    /// Nobody else was there: as it came, until it is given.
+    Own(Option<Unclean>),
+    Shared(SharedFailure),
+}
+
+pub(super) enum Unclean {
+    Failed(BoxError),
+    Panicked(Arc<str>),
+}
+
+/// What is known of the end besides the end itself: why, as far as that was told otherwise than by an error, and whether the
+/// terminator was seen.
+#[derive(Clone, Default)]
+pub(super) struct Told {
+    pub(super) cause: Option<Cause>,
+    pub(super) terminator: Option<Terminator>,
 }
 
 impl Rest {
@@ -66,30 +78,30 @@ impl Tape {
             limit: terms.limit,
             rest: Rest { hint: SizeHint::new(), is_none: false },
             end: None,
-            cause: None,
-            terminator: None,
+            told: Told::default(),
         }
     }
 
-    pub(super) fn rest(&mut self, rest: Rest) {
+    /// What follows now, and what is known of the end if that is nothing.
+    pub(super) fn rest(&mut self, rest: Rest, told: Option<Told>) {
         self.rest = rest;
+        self.told = told.unwrap_or_default();
     }
 
-    pub(super) fn end(
-        &mut self,
-        end: Ended,
-        cause: Option<Cause>,
-        terminator: Option<Terminator>,
-    ) {
+    pub(super) fn end(&mut self, end: Ended, told: Told) {
         self.end = Some(end);
-        (self.cause, self.terminator) = (cause, terminator);
-        self.rest = Rest { hint: SizeHint::with_exact(0), is_none: true };
+        self.told = told;
         self.share.give_all_back();
         self.trim();
     }
 
-    pub(super) const fn has_ended(&self) -> bool {
-        self.end.is_some()
+    /// Whether all of it has come, for all that is known.
+    pub(super) const fn is_there(&self) -> bool {
+        self.end.is_some() || self.rest.is_none
+    }
+
+    pub(super) fn told(&self) -> Told {
+        self.told.clone()
     }
 
     /// Somebody joined, who is to get all from the beginning.
@@ -167,18 +179,19 @@ impl Tape {
     }
 
     /// The end, for one who has read everything before it.
-    pub(super) fn ended(&mut self) -> Option<Result<Option<HeaderMap>, BoxError>> {
+    pub(super) fn ended(&mut self) -> Option<Result<Option<HeaderMap>, Unclean>> {
         match self.end.as_mut()? {
             Ended::Clean(trailers) => Some(Ok(trailers.clone())),
-            Ended::Own(error) => error.take().map_or(Some(Ok(None)), |error| Some(Err(error))),
-            Ended::Failed(failure) => Some(Err(failure.clone().into())),
+            Ended::Own(unclean) => Some(unclean.take().map_or(Ok(None), Err)),
+            Ended::Shared(failure) => Some(Err(Unclean::Failed(failure.clone().into()))),
         }
     }
 
     /// Whether nothing at all follows for this reader.
     pub(super) fn is_over(&self, place: &Place) -> bool {
-        let clean = matches!(self.end, None | Some(Ended::Clean(None)));
-        clean && self.rest.is_none && place.next == self.first + self.frames.len()
+        let over = matches!(self.end, Some(Ended::Clean(None)));
+        let over = over || (self.end.is_none() && self.rest.is_none);
+        over && place.next == self.first + self.frames.len()
     }
 
     pub(super) fn size_hint(&self, place: &Place) -> SizeHint {

@@ -1,0 +1,210 @@
+//! An end reaches all.
+
+use std::panic::AssertUnwindSafe;
+
+use http::{HeaderMap, StatusCode};
+
+use super::*;
+use crate::{
+    error::BodyPanicked,
+    exchange::Outcome,
+    finalize::FinalizeLayer,
+    replay::SharedFailure,
+    tee::TeeLayer,
+    usage::{Terminator, TerminatorGuardLayer},
+};
+
+#[tokio::test]
+async fn trailers_reach_all() {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", "7".parse().unwrap());
+    let service = joining().layer(upstream([text(Script::new().data("a").trailers(trailers))]));
+    for body in [(); 3].map(|()| Asked::of(&service, get()).body()) {
+        assert_eq!(drain(body).await.trailers.unwrap()["x-sum"], "7");
+    }
+}
+
+#[tokio::test]
+async fn an_error_reaches_all_after_what_came_before_it_each_with_the_error_as_its_source() {
+    let service = joining().layer(upstream([text(Script::new().data("a").error("boom"))]));
+    for mut body in [(); 3].map(|()| Asked::of(&service, get()).body()) {
+        let read = drain(&mut body).await;
+        let error = read.error.unwrap();
+        assert_eq!(read.data, "a");
+        assert!(error.is::<SharedFailure>());
+        assert_eq!(error.source().unwrap().to_string(), "boom");
+        assert_eq!(next(&mut body), OVER);
+    }
+}
+
+#[tokio::test]
+async fn who_is_alone_gets_the_error_itself() {
+    let service = joining().layer(upstream([text(Script::new().data("a").error("boom"))]));
+    let read = drain(Asked::of(&service, get()).body()).await;
+    assert!(read.error.unwrap().is::<ScriptError>());
+}
+
+#[tokio::test]
+async fn a_panic_of_the_body_is_an_error_for_all_and_unwinds_through_none() {
+    let service = joining().layer(upstream([text(Script::new().data("a").panic("ouch"))]));
+    for body in [(); 2].map(|()| Asked::of(&service, get()).body()) {
+        let error = drain(body).await.error.unwrap();
+        let panicked = error.source().unwrap().downcast_ref::<BodyPanicked>().unwrap();
+        assert_eq!(panicked.message(), "ouch");
+    }
+}
+
+/// Fails so many calls, each with its number, when the gate is opened; and then answers.
+fn failing(
+    gate: &Gate,
+    failures: usize,
+    fail: fn(usize) -> ScriptError,
+) -> impl Service<
+    Request<ReplayRequest<Script>>,
+    Response = Response<Script>,
+    Error = ScriptError,
+    Future: Send,
+> + Clone
++ Send
++ 'static {
+    let (gate, calls) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
+    service_fn(move |_| {
+        let (gate, call) = (gate.clone(), calls.fetch_add(1, Ordering::Relaxed));
+        async move {
+            gate.opened().await;
+            if call < failures { Err(fail(call)) } else { Ok(text(Script::new().data("own"))) }
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_call_that_fails_gives_its_error_to_the_first_and_the_others_call_themselves() {
+    let gate = Gate::new();
+    let fail = |call: usize| ScriptError::new(format!("refused {call}"));
+    let service = joining().layer(failing(&gate, 1, fail));
+    let mut asked = [(); 3].map(|()| Asked::of(&service, get()));
+    assert!(asked.iter_mut().all(|asked| asked.poll().is_pending()));
+    gate.open();
+    let [first, second, third] = &mut asked;
+    assert_eq!(drain(third.body()).await.data, "own", "whoever polled it");
+    let Poll::Ready(Err(error)) = first.poll() else { panic!("it failed") };
+    assert_eq!(error.to_string(), "refused 0");
+    assert_eq!(drain(second.body()).await.data, "own");
+    assert_eq!((second.replayed(), third.replayed()), (Some(Replayed::Miss), Some(Replayed::Miss)));
+}
+
+#[tokio::test]
+async fn a_call_that_panics_does_so_for_the_first_and_the_others_call_themselves() {
+    let gate = Gate::new();
+    let service = joining().layer(failing(&gate, 1, |_| panic!("ouch")));
+    let mut asked = [(); 2].map(|()| Asked::of(&service, get()));
+    assert!(asked.iter_mut().all(|asked| asked.poll().is_pending()));
+    gate.open();
+    let [first, second] = &mut asked;
+    assert_eq!(drain(second.body()).await.data, "own");
+    let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| first.poll())).err().unwrap();
+    assert_eq!(panicked.downcast_ref::<String>().unwrap(), "ouch");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_for_one_only_goes_to_the_first_and_the_others_call_themselves() {
+    for (name, value) in [
+        ("set-cookie", "a=b"),
+        ("cache-control", "private"),
+        ("cache-control", "no-store"),
+        ("vary", "*"),
+        ("content-encoding", "gzip"),
+        ("content-type", "application/grpc"),
+        ("content-length", "600000"),
+    ] {
+        let gate = Gate::new();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (opened, called) = (gate.clone(), calls.clone());
+        let service = joining().layer(service_fn(move |_: Request<ReplayRequest<Script>>| {
+            let (gate, call) = (opened.clone(), called.fetch_add(1, Ordering::Relaxed));
+            async move {
+                gate.opened().await;
+                let mut response = text(Script::new().data(call.to_string()));
+                response.headers_mut().insert(name, value.parse().unwrap());
+                Ok::<_, Infallible>(response)
+            }
+        }));
+        let mut asked = [(); 3].map(|()| Asked::of(&service, get()));
+        assert!(asked.iter_mut().all(|asked| asked.poll().is_pending()));
+        gate.open();
+        for (call, asked) in asked.iter_mut().enumerate() {
+            assert_eq!(drain(asked.body()).await.data, call.to_string(), "{name}: {value}");
+            assert_eq!(asked.replayed(), Some(Replayed::Miss));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_says_no_reaches_all_who_wait_for_it_and_nobody_who_comes_later() {
+    let gate = Gate::new();
+    let mut refusal = text(Script::new().data("later"));
+    *refusal.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    refusal.headers_mut().insert("retry-after", "7".parse().unwrap());
+    let service = joining().layer(after(&gate, refusal));
+    let mut asked = [(); 3].map(|()| Asked::of(&service, get()));
+    assert!(asked.iter_mut().all(|asked| asked.poll().is_pending()));
+    gate.open();
+    for asked in &mut asked {
+        let Poll::Ready(Ok(answer)) = asked.poll() else { panic!("there is a head") };
+        assert_eq!(
+            (answer.status(), &answer.headers()["retry-after"]),
+            (StatusCode::TOO_MANY_REQUESTS, &"7".parse().unwrap())
+        );
+        assert_eq!(drain(answer.into_body()).await.data, "later");
+    }
+    let late = tokio::spawn(Asked::of(&service, get()).answer).await;
+    assert!(late.err().unwrap().is_panic(), "that would be a call too many");
+}
+
+/// How three readers of one event stream end, with what they are told of its terminator.
+async fn ends(body: Script) -> Vec<(Outcome, Option<String>, Option<Terminator>)> {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let finalize = FinalizeLayer::new(move |_| {
+        let tell = tell.clone();
+        move |ending| drop(tell.send(ending))
+    });
+    let response = Response::builder().header("content-type", "text/event-stream");
+    let stack = tower::ServiceBuilder::new().layer(finalize).layer(joining());
+    let stack = stack.layer(TerminatorGuardLayer).layer(TeeLayer::usage());
+    let service = stack.service(upstream([response.body(body).unwrap()]));
+    let bodies = [(); 3].map(|()| Asked::of(&service, post("/v1/chat/completions", "{}")).body());
+    let mut ends = Vec::new();
+    for body in bodies.into_iter().rev() {
+        drain(body).await;
+        let ending = told.recv().await.unwrap();
+        let reason = ending.reason().map(str::to_owned);
+        let of_report =
+            ending.exchange.fact::<crate::usage::UsageReport>().map(|it| it.usage().terminator);
+        ends.push((ending.outcome, reason, ending.exchange.fact().or(of_report)));
+    }
+    ends
+}
+
+const CHUNK: &str = "data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n";
+
+#[tokio::test]
+async fn the_truth_about_the_end_is_every_readers_truth() {
+    let whole = Script::new().data(CHUNK).data("data: [DONE]\n\n");
+    let completed = (Outcome::Completed, None, Some(Terminator::Seen));
+    assert_eq!(ends(whole).await, [completed.clone(), completed.clone(), completed]);
+
+    let early = (Outcome::Truncated, None, Some(Terminator::Missing));
+    assert_eq!(ends(Script::new().data(CHUNK)).await, [early.clone(), early.clone(), early]);
+
+    let told = Script::new().data(CHUNK).data("data: {\"error\":{\"message\":\"overloaded\"}}\n\n");
+    for (outcome, reason, _) in ends(told).await {
+        assert_eq!((outcome, reason.as_deref()), (Outcome::Failed, Some("upstream_error_event")));
+    }
+
+    for (outcome, ..) in ends(Script::new().data(CHUNK).error("boom")).await {
+        assert_eq!(outcome, Outcome::Failed);
+    }
+    for (outcome, reason, _) in ends(Script::new().data(CHUNK).panic("ouch")).await {
+        assert_eq!((outcome, reason.as_deref()), (Outcome::Panicked, Some("ouch")));
+    }
+}

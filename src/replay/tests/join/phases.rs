@@ -1,0 +1,132 @@
+//! At whatever moment it comes.
+
+use super::*;
+use crate::replay::{Key, Recorded, ReplayStore};
+
+#[tokio::test]
+async fn who_comes_before_the_head_waits_for_the_same_head_and_body() {
+    let gate = Gate::new();
+    let mut response = text(Script::new().data("a").data("b"));
+    response.headers_mut().insert("x-request-id", "1".parse().unwrap());
+    *response.status_mut() = http::StatusCode::CREATED;
+    let service = joining().layer(after(&gate, response));
+    let (mut first, mut second) = (Asked::of(&service, get()), Asked::of(&service, get()));
+    assert!(first.poll().is_pending() && second.poll().is_pending());
+    gate.open();
+    let Poll::Ready(Ok(second_answer)) = second.poll() else { panic!("there is a head") };
+    let Poll::Ready(Ok(first_answer)) = first.poll() else { panic!("there is a head") };
+    assert_eq!((first.replayed(), second.replayed()), (Some(Replayed::Miss), Some(Replayed::Join)));
+    assert_eq!(first_answer.headers()["x-request-id"], "1", "the first one's own");
+    assert!(!second_answer.headers().contains_key("x-request-id"), "is only the first one's");
+    for answer in [first_answer, second_answer] {
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["content-type"]),
+            (201, &"text/plain".parse().unwrap())
+        );
+        assert_eq!(drain(answer.into_body()).await.frames, ["a", "b"]);
+    }
+}
+
+#[tokio::test]
+async fn who_comes_before_the_first_frame_or_in_the_middle_gets_what_was_and_then_what_comes() {
+    let (begins, goes_on) = (Gate::new(), Gate::new());
+    let script = Script::new().wait(&begins).data("a").data("").data("b").wait(&goes_on).data("c");
+    let service = joining().layer(upstream([text(script.eos(Eos::Never))]));
+    let mut first = Asked::of(&service, get()).body();
+    assert!(next(&mut first).is_pending());
+    let mut second = Asked::of(&service, get()).body();
+    assert!(next(&mut second).is_pending());
+    begins.open();
+    for frame in ["a", "", "b"] {
+        assert_eq!((next(&mut first), next(&mut second)), (is(frame), is(frame)));
+    }
+    assert!(next(&mut first).is_pending() && next(&mut second).is_pending());
+    let mut third = Asked::of(&service, get()).body();
+    for frame in ["a", "", "b"] {
+        assert_eq!(next(&mut third), is(frame));
+    }
+    assert!(next(&mut third).is_pending());
+    goes_on.open();
+    for body in [&mut third, &mut first, &mut second] {
+        assert_eq!((next(body), next(body), next(body)), (is("c"), OVER, OVER));
+    }
+}
+
+#[tokio::test]
+async fn who_comes_after_the_end_is_answered_from_the_store_though_others_still_read() {
+    let service = joining().layer(upstream([text(Script::new().data("a").data("b"))]));
+    let mut slow = Asked::of(&service, get()).body();
+    let mut quick = Asked::of(&service, get()).body();
+    for frame in ["a", "b"] {
+        assert_eq!(next(&mut quick), is(frame));
+    }
+    let mut late = Asked::of(&service, get());
+    assert_eq!(drain(late.body()).await.frames, ["a", "b"]);
+    assert_eq!(late.replayed(), Some(Replayed::Hit));
+    assert_eq!((next(&mut slow), next(&mut slow), next(&mut slow)), (is("a"), is("b"), OVER));
+}
+
+#[tokio::test]
+async fn who_comes_after_an_end_that_is_not_kept_calls_the_service() {
+    let broken = text(Script::new().data("a").error("boom"));
+    let service = joining().layer(upstream([broken, text(Script::new().data("b"))]));
+    let mut first = Asked::of(&service, get()).body();
+    assert!(drain(&mut first).await.error.is_some());
+    let mut second = Asked::of(&service, get());
+    assert_eq!(drain(second.body()).await.data, "b");
+    assert_eq!(second.replayed(), Some(Replayed::Miss));
+}
+
+/// A store that answers when the gate is opened.
+struct Slow(Gate, MemoryStore);
+
+impl ReplayStore for Slow {
+    fn get(&self, key: &Key) -> impl Future<Output = Option<Recorded>> + Send + 'static {
+        let (gate, found) = (self.0.clone(), self.1.get(key));
+        async move {
+            gate.opened().await;
+            found.await
+        }
+    }
+
+    fn put(&self, key: Key, recorded: Recorded) {
+        self.1.put(key, recorded);
+    }
+}
+
+#[tokio::test]
+async fn who_comes_while_the_store_is_asked_gets_what_is_found_or_joins_the_call() {
+    let (gate, store) = (Gate::new(), MemoryStore::new(1 << 20, HOUR));
+    let layer = ReplayLayer::new(Slow(gate.clone(), store), RequestKey::new()).coalesce();
+    let service = layer.layer(upstream([text(Script::new().data("a"))]));
+    let mut asked = [(); 3].map(|()| Asked::of(&service, get()));
+    assert!(asked.iter_mut().all(|asked| asked.poll().is_pending()));
+    gate.open();
+    for asked in &mut asked {
+        assert_eq!(drain(asked.body()).await.data, "a");
+    }
+    let replayed = asked.each_ref().map(Asked::replayed).map(Option::unwrap);
+    assert_eq!(replayed, [Replayed::Miss, Replayed::Join, Replayed::Join]);
+    let mut asked = [(); 3].map(|()| Asked::of(&service, get()));
+    for asked in &mut asked {
+        assert_eq!(drain(asked.body()).await.data, "a");
+        assert_eq!(asked.replayed(), Some(Replayed::Hit));
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_something_else_or_with_other_credentials_joins_nobody() {
+    let own = || text(Script::new().data("own").stall());
+    let service = joining().layer(upstream([own(), own(), own(), own()]));
+    let asked_by = |who: &str| {
+        let mut request = post("/", "q");
+        request.headers_mut().insert("authorization", who.parse().unwrap());
+        request
+    };
+    let mut asked = [asked_by("alice"), asked_by("bob"), post("/", "q"), post("/", "r")]
+        .map(|request| Asked::of(&service, request));
+    let _bodies = asked.each_mut().map(Asked::body);
+    for asked in asked {
+        assert_eq!(asked.replayed(), Some(Replayed::Miss));
+    }
+}

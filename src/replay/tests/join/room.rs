@@ -1,0 +1,98 @@
+//! What is held for readers to come, and for slow ones.
+
+use super::*;
+use crate::{replay::FellBehind, tee::Budget};
+
+fn of_limit(limit: usize) -> ReplayLayer<MemoryStore, RequestKey> {
+    joining().answer_limit(limit)
+}
+
+#[tokio::test]
+async fn an_answer_can_be_joined_until_half_of_what_may_be_held_has_streamed() {
+    let response = || text(Script::new().data([b'x'; 32].to_vec()).data("y").stall());
+    let service = of_limit(64).layer(upstream([response(), response()]));
+    let mut first = Asked::of(&service, get()).body();
+    assert!(next(&mut first).is_ready());
+    let mut in_time = Asked::of(&service, get());
+    assert!(next(&mut in_time.body()).is_ready());
+    assert_eq!(next(&mut first), is("y"));
+    let mut late = Asked::of(&service, get());
+    drop(late.body());
+    assert_eq!((in_time.replayed(), late.replayed()), (Some(Replayed::Join), Some(Replayed::Miss)));
+}
+
+#[tokio::test]
+async fn one_that_falls_further_behind_than_what_may_be_held_is_told_so_and_the_others_read_on() {
+    let script = (0..20).fold(Script::new(), |script, _| script.data([b'x'; 16].to_vec()));
+    let service = of_limit(64).layer(upstream([text(script)]));
+    let [slow, mut slower, mut quick] = [(); 3].map(|()| Asked::of(&service, get()).body());
+    assert!(next(&mut slower).is_ready());
+    // Up to here all of it is held for the slowest.
+    for _ in 0..5 {
+        assert!(next(&mut quick).is_ready());
+    }
+    assert!(next(&mut slower).is_ready());
+    let behind = drain(slow).await;
+    assert_eq!(behind.data.len(), 0, "nothing with a hole in it");
+    assert!(behind.error.unwrap().is::<FellBehind>());
+    assert_eq!(drain(&mut quick).await.data.len(), 15 * 16);
+    assert!(drain(slower).await.error.unwrap().is::<FellBehind>());
+}
+
+#[tokio::test]
+async fn what_all_have_read_is_let_go_of_once_nobody_can_join() {
+    let frames: Vec<Bytes> = (0..20).map(|_| Bytes::from(vec![b'x'; 16])).collect();
+    let script = frames.iter().fold(Script::new(), |script, frame| script.data(frame.clone()));
+    let service = of_limit(64).layer(upstream([text(script)]));
+    let mut bodies = [(); 2].map(|()| Asked::of(&service, get()).body());
+    for _ in 0..10 {
+        bodies.iter_mut().for_each(|body| assert!(next(body).is_ready()));
+    }
+    let held = frames.iter().take(10).filter(|frame| !frame.is_unique()).count();
+    assert_eq!(held, 0, "frames of those that all have read");
+    drop(bodies);
+}
+
+#[tokio::test]
+async fn single_bytes_are_held_within_bounds_too() {
+    let script = (0..5000).fold(Script::new(), |script, _| script.data("x"));
+    let service = of_limit(1 << 20).layer(upstream([text(script)]));
+    let _slow = Asked::of(&service, get()).body();
+    assert_eq!(drain(Asked::of(&service, get()).body()).await.data.len(), 5000);
+    let script = (0..3000).fold(Script::new(), |script, _| script.data("x"));
+    let service = of_limit(4096).layer(upstream([text(script)]));
+    let slow = Asked::of(&service, get()).body();
+    assert_eq!(drain(Asked::of(&service, get()).body()).await.data.len(), 3000);
+    assert!(drain(slow).await.error.unwrap().is::<FellBehind>());
+}
+
+#[tokio::test]
+async fn all_that_is_held_for_readers_to_come_is_of_one_budget_and_given_back() {
+    let budget = Budget::new(100);
+    let response = |size| text(Script::new().data(vec![b'x'; size]).stall());
+    let service =
+        joining().within(&budget).layer(upstream([response(40), response(60), response(8)]));
+    let mut first = Asked::of(&service, post("/", "a")).body();
+    assert!(next(&mut first).is_ready());
+    assert_eq!(budget.used(), 80, "for those who join, and for the store");
+    let mut second = Asked::of(&service, post("/", "b")).body();
+    assert!(next(&mut second).is_ready());
+    assert_eq!(budget.used(), 80, "there was no room for the second");
+    let mut third = Asked::of(&service, post("/", "b"));
+    assert!(next(&mut third.body()).is_ready());
+    assert_eq!(third.replayed(), Some(Replayed::Miss), "so nobody joins it");
+    drop((first, second, third));
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_for_which_there_is_no_room_is_not_kept_and_passes_whole() {
+    let budget = Budget::new(10);
+    let response = || text(Script::new().data([b'x'; 20].to_vec()));
+    let service = layer().within(&budget).layer(upstream([response(), response()]));
+    for _ in 0..2 {
+        let answer = ask(&service, get()).await;
+        assert_eq!((answer.body.data.len(), answer.replayed), (20, Some(Replayed::Miss)));
+    }
+    assert_eq!(budget.used(), 0);
+}
