@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderName, Method, request::Parts};
+use http::{HeaderName, Method, header::HOST, request::Parts, uri::PathAndQuery};
 use sha2::{Digest, Sha256};
 
 use super::policy::directives;
@@ -96,7 +96,8 @@ const HEADERS: [&str; 17] = [
     "range",
 ];
 
-/// The ready-made key: method, URI (authority, path and query), the body, and chosen headers, all byte for byte.
+/// The ready-made key: method, path and query, the body, and chosen headers, all byte for byte. `host` is the authority, be it
+/// in the header or in the URI.
 ///
 /// The headers are those by which language models and most others tell who asks (`authorization`, `proxy-authorization`,
 /// `cookie`, `x-api-key`, `api-key`, `x-goog-api-key`, `x-amz-security-token`, `openai-organization`, `openai-project`), and
@@ -115,6 +116,13 @@ impl RequestKey {
     /// Makes the key of what is said above.
     pub fn new() -> Self {
         Self { headers: HEADERS.into_iter().map(HeaderName::from_static).collect() }
+    }
+
+    /// Makes the key of these headers instead of those, besides method, path, query and body.
+    ///
+    /// **Whatever tells who asks must be among them**, or one client gets what belongs to another.
+    pub fn of_headers(names: impl IntoIterator<Item = HeaderName>) -> Self {
+        Self { headers: names.into_iter().collect() }
     }
 
     /// Adds a header to what must be equal.
@@ -139,8 +147,14 @@ impl MakeKey for RequestKey {
         }
         let mut hash = Sha256::new();
         add(&mut hash, request.method.as_str().as_bytes());
-        add(&mut hash, request.uri.to_string().as_bytes());
+        let target = request.uri.path_and_query();
+        add(&mut hash, target.map_or("/", PathAndQuery::as_str).as_bytes());
         for name in &self.headers {
+            if let Some(authority) = request.uri.authority().filter(|_| *name == HOST) {
+                hash.update(1_u64.to_be_bytes());
+                add(&mut hash, authority.as_str().as_bytes());
+                continue;
+            }
             // A cookie may be split over several lines, and every line counts.
             let values = request.headers.get_all(name);
             hash.update((values.iter().count() as u64).to_be_bytes());

@@ -31,6 +31,7 @@
 //! | request with a body of at most 1 MiB that says so beforehand, or none | its body is read, and then its key is made ([`MakeKey`]) |
 //! | its answer is in the store | the answer, without calling the service: status, chosen headers, the very frames, trailers; at once, or [paced](ReplayLayer::paced). The fact [`Replayed::Hit`] |
 //! | it is not | the service is called with the request as it was, and its answer recorded while it streams. The fact [`Replayed::Miss`] |
+//! | it is not, and an equal request runs | the same, or under [`ReplayLayer::coalesce`] what [is said below](#requests-that-run-at-the-same-time) |
 //! | no key; body too large, of unknown length, or with trailers; `CONNECT` | the service is called, with the request as it was. No fact |
 //! | client's body fails while it is read | the service gets what came and then the error |
 //! | complete answer | it is kept |
@@ -51,8 +52,34 @@
 //!
 //! A stream of no known dialect is taken at its word: where nothing but a closed connection ends it, half of it looks whole.
 //!
-//! Equal requests that run at the same time each call the service. A replay has the exact size that the original announced, or else none, so that a stream stays a stream. While an answer is recorded, it
-//! holds clones of the frames, at most [`ReplayLayer::answer_limit`] bytes; a complete one is copied into one piece.
+//! A replay has the exact size that the original announced, or else none, so that a stream stays a stream. While an answer is
+//! recorded, it holds clones of the frames, at most [`ReplayLayer::answer_limit`] bytes ([`ReplayLayer::within`] limits all
+//! together); a complete one is copied into one piece.
+//!
+//! # Requests that run at the same time
+//!
+//! Each calls the service, unless [`ReplayLayer::coalesce`] says otherwise. Then the first one does, and who comes while it
+//! runs joins it, with the fact [`Replayed::Join`]:
+//!
+//! | event | what happens |
+//! |---|---|
+//! | request, from before the head until the end | what was streamed so far, and then the live tail; with the status and the chosen headers |
+//! | request after half of [`ReplayLayer::answer_limit`] has streamed | it calls the service itself, and can be joined |
+//! | reader that takes its time | holds up nobody. The one that is ahead polls the service's body, whoever it is |
+//! | reader more than [`ReplayLayer::answer_limit`] behind it | its body fails with [`FellBehind`] |
+//! | reader gone or cut, the first one too | the others read on; the last one to go drops the call or the body at once |
+//! | reader gone, and a [`DetachLayer`](crate::detach) outside reads on | it counts as a reader until that is done |
+//! | clean end, trailers | reach all, and what was found to be wrong with it (truncated, an event that tells of a failure) does too |
+//! | error or panic of the body | [`SharedFailure`] for each with the error, or a [`BodyPanicked`](crate::error::BodyPanicked), as its source; as it came for one who is alone |
+//! | answer that says no (4xx, 5xx) | is shared as any other, and not kept |
+//! | service error, panic of the service | goes to the first one. The others call the service themselves, since an error has one owner |
+//! | answer for one only (`set-cookie`, `private`, ...), or that announces too many bytes | the same |
+//!
+//! It is the key that says who is equal: no answer is shared across credentials that are in it. The exchange that the service
+//! sees is the first one's. If that one leaves before the end, its [`UsageReport`](crate::usage::UsageReport) goes to one who
+//! reads on, so that what a stream cost is counted once, and is not lost.
+//!
+//! # Where it belongs
 //!
 //! Put it inside of all that faces the client, cuts or watches, so that a replay is a response like any other, and outside of
 //! what measures what the service costs ([`TeeLayer::usage`](crate::tee::TeeLayer::usage)), since a replay costs nothing.

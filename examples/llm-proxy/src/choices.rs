@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, request, response};
+use http::{
+    HeaderName, Response, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE},
+    request, response,
+};
 use tower_lifeline::{
     Media,
     abort::{AbortHandle, AbortReason, AbortRegistry},
@@ -12,6 +16,7 @@ use tower_lifeline::{
     exchange::Exchange,
     final_frame::{Failure, Final},
     keepalive::Heartbeat,
+    replay::{MakeKey, MemoryStore, ReplayLayer, RequestKey},
     tee::{Budget, Limit, RequestRecording},
     timeouts::{Limits, TimedOut},
 };
@@ -23,6 +28,16 @@ mod tests;
 
 /// Of a request's body; a client that asks for a stream further behind is taken for one that does not.
 const BEGINNING: usize = 64 * 1024;
+
+/// What must be the same besides method, path, query and body for an answer to be served again.
+const EQUAL: [HeaderName; 6] = [
+    AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    COOKIE,
+    ACCEPT,
+    CONTENT_TYPE,
+];
 
 /// The heartbeat that the clients of a dialect survive, by path and content type.
 pub(crate) fn heartbeat(
@@ -112,6 +127,24 @@ pub(crate) fn aborted(
 /// 504 in the same shape, for what hit a limit before its head.
 pub(crate) fn timed_out(_: &Exchange, error: &TimedOut) -> Response<Bytes> {
     reply::refusal(StatusCode::GATEWAY_TIMEOUT, &error.to_string(), error.limit().as_str())
+}
+
+/// The answers that are served again, and whom to. `off`: nobody.
+pub(crate) fn replay(
+    options: &Options,
+    captured: &Budget,
+) -> ReplayLayer<MemoryStore, impl MakeKey + Clone + use<>> {
+    let bytes = |limit: Option<usize>| limit.unwrap_or(usize::MAX);
+    let time = options.replay.unwrap_or_default();
+    let store = MemoryStore::new(bytes(options.capture_total) as u64, time);
+    let (on, equal) = (options.replay.is_some(), RequestKey::of_headers(EQUAL));
+    let key = move |request: &request::Parts, body: &[Bytes]| {
+        if on { equal.key(request, body) } else { None }
+    };
+    let layer = ReplayLayer::new(store, key).answer_limit(bytes(options.capture));
+    let layer = layer.within(captured).coalesce();
+    // What has no key is not to wait for its body.
+    if on { layer } else { layer.request_limit(0) }
 }
 
 /// What all recordings together may hold.

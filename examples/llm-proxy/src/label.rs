@@ -8,6 +8,7 @@ use http::{
 use tower_layer::Layer;
 use tower_lifeline::{
     exchange::Exchange,
+    replay::Replayed,
     wrap::{Guard, Plan, Wrap},
 };
 
@@ -20,9 +21,15 @@ const EXCHANGE_ID: HeaderName = HeaderName::from_static("x-exchange-id");
 /// Without it nginx holds a stream back until it has ended.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Names the exchange on every response, and asks proxies not to buffer or cache a stream.
+/// `hit`, `join` or `miss`.
+const REPLAY: HeaderName = HeaderName::from_static("x-replay");
+
+/// Names the exchange on every response, says whether it is a replay where there are any, and asks proxies not to buffer or
+/// cache a stream.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LabelLayer;
+pub(crate) struct LabelLayer {
+    pub(crate) replays: bool,
+}
 
 impl<S> Layer<S> for LabelLayer {
     type Service = Wrap<S, Self>;
@@ -37,7 +44,7 @@ impl Plan for LabelLayer {
 
     fn plan(&self, exchange: &Exchange, request: &request::Parts) -> Label {
         exchange.insert(Asked::of(request));
-        Label(exchange.clone())
+        Label { exchange: exchange.clone(), replays: self.replays }
     }
 }
 
@@ -46,17 +53,25 @@ impl Plan for LabelLayer {
 pub(crate) struct Given(pub(crate) StatusCode);
 
 #[derive(Debug)]
-pub(crate) struct Label(Exchange);
+pub(crate) struct Label {
+    exchange: Exchange,
+    replays: bool,
+}
 
 impl<B, E> Guard<B, E> for Label {
     type Body = B;
 
     fn wrap(self, mut response: Response<B>) -> Response<B> {
-        self.0.insert(Given(response.status()));
+        self.exchange.insert(Given(response.status()));
         let event_stream = is_event_stream(response.headers());
         let headers = response.headers_mut();
-        if let Ok(id) = HeaderValue::try_from(self.0.id().to_string()) {
+        if let Ok(id) = HeaderValue::try_from(self.exchange.id().to_string()) {
             headers.insert(EXCHANGE_ID, id);
+        }
+        if self.replays {
+            // What can not be one is one that is not.
+            let replayed = self.exchange.fact().unwrap_or(Replayed::Miss);
+            headers.insert(REPLAY, HeaderValue::from_static(replayed.as_str()));
         }
         if event_stream {
             headers.entry(ACCEL_BUFFERING).or_insert(HeaderValue::from_static("no"));

@@ -100,7 +100,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
     let endings = finalize.tracker();
     // From the client to the upstream; see "The order" in the documentation of tower-lifeline.
     let proxy = ServiceBuilder::new()
-        .layer(LabelLayer)
+        .layer(LabelLayer { replays: options.replay.is_some() })
         .layer(
             IdleKeepaliveLayer::new(choices::never_if_off(options.keepalive))
                 .heartbeat(choices::heartbeat),
@@ -117,9 +117,10 @@ async fn run(options: Options) -> Result<(), BoxError> {
         .layer(TimeoutsLayer::new(choices::limits(&options)).answer(choices::timed_out))
         .layer(finalize)
         .layer(TeeLayer::recording(choices::capture(options.capture, &captured)))
+        .layer(TeeRequestLayer::recording(choices::beginning(options.early_head)))
+        .layer(choices::replay(&options, &captured))
         .layer(TerminatorGuardLayer)
         .layer(TeeLayer::usage())
-        .layer(TeeRequestLayer::recording(choices::beginning(options.early_head)))
         .service(service_fn({
             let forward = forward.clone();
             move |request| reply::or_refusal(forward.clone(), request)

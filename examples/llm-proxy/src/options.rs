@@ -97,6 +97,12 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "256MiB", value_parser = size, allow_hyphen_values = true)]
     pub(crate) capture_total: Limit<usize>,
 
+    /// Serve a complete answer again for so long to requests that are equal: method, path, query, body and the headers
+    /// authorization, x-api-key, x-goog-api-key, cookie, accept and content-type; and let those that come while one
+    /// runs join it. Of answers up to --capture bytes, in --capture-total bytes of their own; or `off`
+    #[arg(long, value_name = "D", default_value = "off", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) replay: Limit<Duration>,
+
     /// SQLite file that gets one row for each ended exchange [default: in memory, the last 10000]
     #[arg(long, value_name = "PATH")]
     pub(crate) ledger: Option<PathBuf>,

@@ -8,6 +8,7 @@ use tower_lifeline::{
     abort::AbortReason,
     exchange::{DrainEnd, Drained, Exchange, Outcome},
     finalize::Ending,
+    replay::Replayed,
     tee::Recording,
     usage::{Terminator, Usage, UsageReport},
 };
@@ -156,6 +157,8 @@ impl Row {
         let capture = ending.exchange.fact::<Recording>().filter(|_| !ours);
         let usage = ending.exchange.fact::<UsageReport>().filter(|_| !ours);
         let usage = usage.map(|report| report.usage()).unwrap_or_default();
+        // A replay costs nothing and has no report.
+        let of_replay = ending.exchange.fact::<Terminator>().filter(|_| !ours);
         Self {
             status: ending.status.map(|status| status.as_u16()),
             reason: ending.reason().map(capped),
@@ -164,7 +167,7 @@ impl Row {
             head_ms: ending.time_to_head.map(millis),
             first_frame_ms: ending.time_to_first_frame.map(millis),
             elapsed_ms: millis(ending.elapsed),
-            terminator: usage.terminator.as_str(),
+            terminator: of_replay.unwrap_or(usage.terminator).as_str(),
             drained: ending.drained.map(|Drained { bytes, end, .. }| Rest { bytes, end }),
             usage: Cost::of(&usage),
             capture_truncated: capture.is_some_and(|capture| capture.is_truncated()),
@@ -198,7 +201,12 @@ fn status(ending: &Ending) -> Option<StatusCode> {
 }
 
 fn is_ours(ending: &Ending) -> bool {
-    ending.exchange.fact::<Ours>().is_some()
+    let joined = ending.exchange.fact() == Some(Replayed::Join);
+    // The answer that we gave to one that could not reach the upstream goes to those who had joined it, too.
+    let shared = joined
+        && ending.outcome == Outcome::Failed
+        && ending.status == Some(StatusCode::BAD_GATEWAY);
+    shared || ending.exchange.fact::<Ours>().is_some()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -34,7 +34,7 @@ where
     T: Future<Output = Response<Script>> + Send + 'static,
 {
     ServiceBuilder::new()
-        .layer(LabelLayer)
+        .layer(LabelLayer { replays: false })
         .layer(AbortLayer::new(handle).answer(choices::aborted(&books)))
         .layer(FinalizeLayer::with(move |request| books.open(request)))
         .layer(TeeLayer::recording(choices::capture(Some(8), &choices::capture_total(None))))

@@ -10,7 +10,7 @@ use super::LabelLayer;
 async fn labelled(status: StatusCode, sent: &[(&'static str, &'static str)]) -> HeaderMap {
     let headers: HeaderMap =
         sent.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-    let service = LabelLayer.layer(service_fn(move |_: Request<()>| {
+    let service = LabelLayer { replays: false }.layer(service_fn(move |_: Request<()>| {
         let mut response = Response::new(());
         *response.status_mut() = status;
         *response.headers_mut() = headers.clone();
