@@ -12,11 +12,13 @@ use testkit::{Gate, Play, Upstream};
 use tokio::time::Instant;
 
 use self::{
+    between::Between,
     browser::{Screen, with_browser},
     client::{Client, End, chat, error_event},
     common::Proxy,
 };
 
+mod between;
 mod browser;
 #[allow(dead_code, reason = "made for the tests of the contract")]
 #[path = "../contract/client.rs"]
@@ -56,6 +58,8 @@ fn field(row: &str, name: &str) -> String {
 fn gone(css: &str) -> String {
     format!("document.querySelector({css:?}) === null")
 }
+
+const ENDINGS: &str = "document.querySelectorAll('#ending-rows tr').length";
 
 /// Where the focus is: the id of a stream, or of an element.
 const FOCUS: &str = "document.activeElement.closest('tr')?.dataset.id ?? document.activeElement.id";
@@ -246,7 +250,7 @@ async fn a_thousand_live_streams_are_all_there_and_the_page_answers_a_click() {
 
         proxy.ask_admin("DELETE", "/streams?reason=all", "").await;
         page.until(&format!("{ROWS} === 0")).await;
-        page.until("document.querySelectorAll('#ending-rows tr').length === 50").await;
+        page.until(&format!("{ENDINGS} === 50")).await;
         assert_eq!(page.text("#ended").await, "1,000");
     })
     .await;
@@ -272,7 +276,34 @@ async fn a_page_that_lost_its_proxy_says_so_and_goes_on_with_the_next_one() {
         page.until(&gone(&row(&live.id))).await;
         let second = completed(&proxy).await;
         assert_eq!(page.text(&field(&ending(&second), "outcome")).await, "completed");
-        assert_eq!(page.value("document.querySelectorAll('#ending-rows tr').length").await, 2);
+        assert_eq!(page.value(ENDINGS).await, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's chromium and chromium-driver"]
+async fn after_a_broken_connection_the_rows_are_the_same_and_nothing_is_there_twice() {
+    with_browser(Screen::Desk, async |page| {
+        let proxy = Proxy::start(&[]).await;
+        let between = Between::start(proxy.admin).await;
+        page.open(between.addr).await;
+        let live = endless(&proxy).await;
+        for _ in 0..3 {
+            completed(&proxy).await;
+        }
+        page.until(&format!("{ROWS} === 1 && {ENDINGS} === 3")).await;
+        page.value("document.querySelector('#stream-rows tr').mine = true").await;
+
+        between.cut();
+        page.until("document.getElementById('link').dataset.state === 'lost'").await;
+        let last = completed(&proxy).await;
+        page.until("document.getElementById('link').dataset.state === 'live'").await;
+        page.text(&field(&ending(&last), "outcome")).await;
+        assert_eq!(page.value(ENDINGS).await, 4);
+        assert_eq!(page.value(&format!("{ROWS} === 1")).await, true);
+        let same = format!("document.querySelector({:?}).mine", row(&live.id));
+        assert_eq!(page.value(&same).await, true);
     })
     .await;
 }
