@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use self::{
     between::Between,
     browser::{Screen, with_browser},
-    client::{Client, End, chat, error_event},
+    client::{Client, End, ask, chat, error_event},
     common::Proxy,
 };
 
@@ -103,6 +103,34 @@ async fn a_stream_is_seen_to_move_is_aborted_by_a_click_and_its_ending_says_why(
         assert!(page.text("#said").await.ends_with("was aborted: too expensive"));
         assert_eq!((page.text("#live").await, page.text("#ended").await), ("0".into(), "1".into()));
         page.picture("aborted").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's chromium and chromium-driver"]
+async fn a_stream_whose_client_left_is_seen_to_drain_and_what_it_cost_is_plotted() {
+    with_browser(Screen::Desk, async |page| {
+        let proxy = Proxy::start(&["--drain=60s"]).await;
+        page.open(proxy.admin).await;
+        let client = Client::send(&proxy, ask("/v1/messages", "sim-words=80-gap=50ms")).await;
+        let id = client.id.clone();
+        client.leave().await;
+        page.until(&format!("document.querySelector(`{} .draining`)?.textContent", row(&id))).await;
+        assert_eq!(page.text("#draining").await, "1");
+        page.picture("draining").await;
+
+        let ending = ending(&id);
+        assert_eq!(page.text(&field(&ending, "outcome")).await, "disconnected");
+        let output = page.text(&field(&ending, "output")).await;
+        assert_eq!(page.text(&field(&ending, "certainty")).await, "reported");
+        // In the minute that is running, or, if it has just passed, in the one before.
+        let bars =
+            "[...document.querySelectorAll('#plot g')].slice(-2).map((bar) => bar.textContent)";
+        let said = page.value(&format!("{bars}.join()")).await;
+        assert!(said.as_str().unwrap().contains(&format!(" {output} output")), "{said}");
+        assert_eq!(page.value("document.querySelectorAll('#plot g').length").await, 30);
+        assert_eq!(page.text("#draining").await, "0");
     })
     .await;
 }
