@@ -162,6 +162,7 @@ function updateEndings(news) {
     row.fields.get("outcome").element.dataset.outcome = ending.outcome;
     row.say("reason", ending.reason ?? "", ending.reason ?? "");
     row.say("status", orNone(ending.status));
+    row.fields.get("status").element.classList.toggle("refused", ending.status >= 400);
     row.say("bytes", bytes(ending.bytes));
     row.say("elapsed", time(ending.elapsed_ms));
     row.say("model", orNone(usage?.model), usage?.model ?? "");
