@@ -1,4 +1,8 @@
 //! The admin listener: who is here, who left and how, and a way to show somebody out.
+//!
+//! Pages of other origins can not abort anything: `DELETE` needs their browser's preflight, which is not answered with
+//! leave. Against a name that is rebound to this address only `--admin-token` helps: which names a proxy in front goes by
+//! is not known here, so the `Host` header is not looked at.
 
 use std::sync::Arc;
 
@@ -30,6 +34,7 @@ use crate::{
     reply::refusal,
 };
 
+mod page;
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +67,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/streams/{id}", delete(abort))
         .route("/endings", get(endings))
         .route("/metrics", get(metrics))
+        .merge(page::router())
         .layer(from_fn_with_state(admin.clone(), authorize))
         .with_state(admin)
 }

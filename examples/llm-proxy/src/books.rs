@@ -17,15 +17,20 @@ use tower_lifeline::{
 
 pub(crate) use self::{
     metrics::CONTENT_TYPE,
+    minutes::Minute,
+    news::Seen,
     row::{Row, Stream},
 };
 use self::{
     metrics::{Metrics, Now},
+    minutes::Minutes,
     row::as_given,
 };
 use crate::ledger::{Ledger, Writing};
 
 mod metrics;
+mod minutes;
+mod news;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -59,6 +64,9 @@ struct Pages {
     endings: VecDeque<Arc<Row>>,
     /// The ids of `endings`.
     ended: HashSet<Arc<str>>,
+    /// How many endings there ever were.
+    ended_ever: u64,
+    minutes: Minutes,
 }
 
 #[derive(Clone, Debug)]
@@ -154,6 +162,10 @@ impl Books {
         }
         let mut pages = self.pages();
         pages.live.remove(&row.id);
+        pages.ended_ever += 1;
+        if let Some(usage) = &row.usage {
+            pages.minutes.count(usage);
+        }
         if pages.endings.len() == ENDINGS
             && let Some(oldest) = pages.endings.pop_front()
         {

@@ -168,7 +168,7 @@ fn announce(proxy: SocketAddr, admin: SocketAddr, simulated: bool) -> io::Result
         let json = "content-type: application/json";
         let mut stderr = io::stderr().lock();
         writeln!(stderr, "curl -N http://{proxy}/v1/chat/completions -H '{json}' -d '{question}'")?;
-        writeln!(stderr, "curl http://{admin}/streams")?;
+        writeln!(stderr, "http://{admin}/")?;
     }
     Ok(())
 }

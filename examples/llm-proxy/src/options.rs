@@ -37,7 +37,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     pub(crate) admin: SocketAddr,
 
-    /// Demand `Authorization: Bearer T` of every admin request [default: none]
+    /// Demand `Authorization: Bearer T` of every admin request [default: none]. The live page is no exception:
+    /// a browser needs something that adds the header, such as a proxy in front
     #[arg(long, value_name = "T", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) admin_token: Option<String>,
 

@@ -18,7 +18,7 @@ use crate::{
     testing::soon,
 };
 
-fn admin(token: Option<&str>) -> Admin {
+pub(super) fn admin(token: Option<&str>) -> Admin {
     let token = token.map(Into::into);
     let captured = Budget::new(0);
     Admin { books: Books::default(), registry: AbortRegistry::new(), captured, token }
@@ -37,7 +37,7 @@ async fn ask_with(
     (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
 }
 
-async fn answer_to(
+pub(super) async fn answer_to(
     admin: &Admin,
     method: Method,
     target: &str,
@@ -72,14 +72,14 @@ async fn reason(body: AbortBody<Script>) -> String {
 }
 
 /// An exchange under way, as the books know it.
-fn open(admin: &Admin) -> (Exchange, Account) {
+pub(super) fn open(admin: &Admin) -> (Exchange, Account) {
     let mut request = Request::new(());
     let exchange = Exchange::of(&mut request);
     (exchange, admin.books.open(&request.into_parts().0))
 }
 
 /// An exchange that ended, as the books know it.
-fn ended(admin: &Admin) -> String {
+pub(super) fn ended(admin: &Admin) -> String {
     let exchange = Exchange::new();
     exchange.insert(Asked::of(&Request::new(()).into_parts().0));
     admin.books.turned_away(&exchange, &"stop".into());

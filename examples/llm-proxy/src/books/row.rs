@@ -46,6 +46,10 @@ impl Stream {
             draining: progress.is_draining(),
         }
     }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
 }
 
 /// An ended exchange, for `GET /endings` and the ledger.

@@ -20,6 +20,7 @@ mod ledger;
 mod log;
 mod metrics;
 mod outcomes;
+mod page;
 mod refusals;
 mod shutdown;
 mod timeouts;
