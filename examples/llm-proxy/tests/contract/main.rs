@@ -22,6 +22,7 @@ mod metrics;
 mod outcomes;
 mod page;
 mod refusals;
+mod replay;
 mod shutdown;
 mod timeouts;
 mod unclean;
