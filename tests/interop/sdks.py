@@ -7,6 +7,7 @@ from typing import Callable
 import anthropic
 import botocore.session
 import cohere
+import httpx
 import mistralai.client
 import ollama
 import openai
@@ -157,11 +158,21 @@ def _gemini_part(told, part):
 
 def gemini(url, told, stream=True):
     options = {"base_url": url, "timeout": LIMIT * 1000, "api_version": "v1beta"}
-    models = genai.Client(api_key="none", http_options=options).models
+    # It closes when it is dropped, so it has to have a name.
+    client = genai.Client(api_key="none", http_options=options)
     if not stream:
-        return _gemini_part(told, models.generate_content(model="gemini-test", contents="hi"))
-    for part in models.generate_content_stream(model="gemini-test", contents="hi"):
+        return _gemini_part(told, client.models.generate_content(model="gemini-test", contents="hi"))
+    for part in client.models.generate_content_stream(model="gemini-test", contents="hi"):
         _gemini_part(told, part)
+
+
+def gemini_array(url, told, stream=True):
+    """The SDK asks for events only, so its types judge the elements of the array that others ask for."""
+    asked = httpx.post(f"{url}/v1beta/models/gemini-test:streamGenerateContent", json={}, timeout=LIMIT)
+    for element in asked.json():
+        if "error" in element:
+            raise genai.errors.ServerError(element["error"]["code"], element)
+        _gemini_part(told, genai.types.GenerateContentResponse.model_validate(element))
 
 
 def _ollama_part(told, part):
@@ -259,7 +270,7 @@ def readers(fixture):
         ("/chat/completions", [openai_chat, mistral] if mistral_too else [openai_chat]),
         ("/responses", [openai_responses, openai_responses_helper] if fixture.streams() else [openai_responses]),
         ("/messages", [anthropic_messages]),
-        ("/v1beta/models/gemini-test:streamGenerateContent", [gemini]),
+        ("/v1beta/models/gemini-test:streamGenerateContent", [gemini] if fixture.streams() else [gemini_array]),
         ("/v1beta/models/gemini-test:generateContent", [gemini]),
         ("/api/chat", [ollama_chat]),
         ("/v2/chat", [cohere_chat]),

@@ -38,22 +38,26 @@ class Upstream:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def serve(self, content_type, pieces, status=200, pause=0.0, pause_after=0, stall=None):
-        """Serves these pieces from now on, each as a chunk of its own; pauses behind one of them, or stalls at the end."""
+    def serve(self, content_type, pieces, status=200, pause=0.0, until=None, broken=False):
+        """Serves these pieces from now on, each as a chunk of its own.
+
+        Pauses behind the first, or goes on only until the event `until` and then stalls, or breaks off without an end.
+        """
 
         def play(handler):
             handler.send_response(status)
             handler.send_header("content-type", content_type)
             handler.send_header("transfer-encoding", "chunked")
+            handler.send_header("connection", "close")
             handler.end_headers()
             for number, piece in enumerate(pieces):
-                handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                if until and until.wait(0.3):
+                    time.sleep(LIMIT)
+                end = b"0\r\n\r\n" if number + 1 == len(pieces) and not broken else b""
+                handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) + end)
                 handler.wfile.flush()
                 # A moment between two, so that they are not one read of the proxy's.
-                time.sleep(pause if pause and number == pause_after else 0.002)
-            if stall:
-                stall.wait(LIMIT)
-            handler.wfile.write(b"0\r\n\r\n")
+                time.sleep(0.002 if number else pause)
 
         self.asked.clear()
         self.play = play

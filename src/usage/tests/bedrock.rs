@@ -174,7 +174,10 @@ fn the_kind_of_the_messages_tells_converse_from_invoke() {
 fn the_files_that_botocore_reads_are_what_is_written_here() {
     for (file, written) in [
         (&include_bytes!("../../../tests/fixtures/usage/bedrock_converse.bin")[..], converse()),
-        (include_bytes!("../../../tests/fixtures/usage/bedrock_converse_exception.bin"), exception()),
+        (
+            include_bytes!("../../../tests/fixtures/usage/bedrock_converse_exception.bin"),
+            exception(),
+        ),
         (include_bytes!("../../../tests/fixtures/usage/bedrock_invoke.bin"), invoke()),
     ] {
         assert_eq!(file, written);
