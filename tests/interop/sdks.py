@@ -223,7 +223,7 @@ def mistral(url, told, stream=True):
             _chat_usage(told, event.data.usage)
 
 
-def _bedrock_client(url):
+def bedrock_client(url):
     session = botocore.session.Session()
     session.set_credentials("none", "none")
     config = Config(retries={"total_max_attempts": 1}, read_timeout=LIMIT)
@@ -236,7 +236,7 @@ def _bedrock_usage(told, usage):
 
 
 def bedrock_converse(url, told, stream=True):
-    client = _bedrock_client(url)
+    client = bedrock_client(url)
     asked = dict(modelId="m", messages=[{"role": "user", "content": [{"text": "hi"}]}])
     if not stream:
         answer = client.converse(**asked)
@@ -251,7 +251,7 @@ def bedrock_converse(url, told, stream=True):
 
 
 def bedrock_invoke(url, told, stream=True):
-    answer = _bedrock_client(url).invoke_model_with_response_stream(modelId="m", body="{}")
+    answer = bedrock_client(url).invoke_model_with_response_stream(modelId="m", body="{}")
     for event in answer["body"]:
         words = json.loads(event["chunk"]["bytes"])
         told.model = dig(words, "message", "model") or told.model

@@ -38,10 +38,10 @@ class Upstream:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def serve(self, content_type, pieces, status=200, pause=0.0, until=None, broken=False):
+    def serve(self, content_type, pieces, status=200, pause=0.0, behind=0, until=None, broken=False):
         """Serves these pieces from now on, each as a chunk of its own.
 
-        Pauses behind the first, or goes on only until the event `until` and then stalls, or breaks off without an end.
+        Pauses behind one of them, or goes on only until the event `until` and then stalls, or breaks off without an end.
         """
 
         def play(handler):
@@ -57,7 +57,7 @@ class Upstream:
                 handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) + end)
                 handler.wfile.flush()
                 # A moment between two, so that they are not one read of the proxy's.
-                time.sleep(0.002 if number else pause)
+                time.sleep(pause if number == behind else 0.002)
 
         self.asked.clear()
         self.play = play

@@ -69,10 +69,12 @@ impl Answer {
         let mut at = 0;
         for _ in 0..self.read {
             let rest = &self.body[at..];
-            let find = |end: &[u8]| rest.windows(end.len()).position(|bytes| bytes == end).unwrap();
+            let ends = |ends: &[&[u8]]| {
+                (1..=rest.len()).find(|at| ends.iter().any(|end| rest[..*at].ends_with(end)))
+            };
             at += match self.content_type {
-                "text/event-stream" => find(b"\n\n") + 2,
-                "application/x-ndjson" => find(b"\n") + 1,
+                "text/event-stream" => ends(&[b"\n\n", b"\r\n\r\n"]).unwrap(),
+                "application/x-ndjson" => ends(&[b"\n"]).unwrap(),
                 _ => u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize,
             };
         }
