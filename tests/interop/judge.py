@@ -245,7 +245,7 @@ def main(binary):
         check(name, whole, reader, beating, upstream, fixture, inside_an_event(fixture), PAUSE)
     for fixture, reader in streams:
         name = f"{fixture.name}, read by {reader.__name__}"
-        if TEXT[fixture.name]:
+        if TEXT.get(fixture.name):
             check(f"{name}, aborted", aborted, reader, proxy, upstream, fixture)
         if not fixture.path.startswith(("/v1beta", "/model")):
             check(f"{name}, truncated", cut, reader, proxy, upstream, fixture, False)

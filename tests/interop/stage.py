@@ -51,7 +51,7 @@ class Upstream:
             handler.send_header("connection", "close")
             handler.end_headers()
             for number, piece in enumerate(pieces):
-                if until and until.wait(0.3):
+                if until and until.wait(0.15):
                     time.sleep(LIMIT)
                 end = b"0\r\n\r\n" if number + 1 == len(pieces) and not broken else b""
                 handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) + end)
