@@ -13,11 +13,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import anthropic
-import ollama
-import openai
 from fixtures import fixtures
-from sdks import ASK, LIMIT, bedrock_client
+from sdks import ASK, anthropic_client, bedrock_client, ollama_client, openai_client
 from stage import Proxy, Upstream
 
 COLUMNS = (
@@ -27,9 +24,8 @@ COLUMNS = (
 
 
 def dodge_openai(url):
-    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=LIMIT)
     asked = dict(model="m", messages=ASK, stream=True, stream_options={"include_usage": True})
-    with client.chat.completions.create(**asked) as chunks:
+    with openai_client(f"{url}/v1").chat.completions.create(**asked) as chunks:
         for chunk in chunks:
             yield chunk.choices[0].delta.content or ""
             if chunk.choices[0].finish_reason:
@@ -37,8 +33,7 @@ def dodge_openai(url):
 
 
 def dodge_anthropic(url):
-    client = anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, timeout=LIMIT)
-    with client.messages.create(model="m", max_tokens=9, messages=ASK, stream=True) as events:
+    with anthropic_client(url).messages.create(model="m", max_tokens=9, messages=ASK, stream=True) as events:
         for event in events:
             if event.type == "content_block_stop":
                 return
@@ -46,7 +41,7 @@ def dodge_anthropic(url):
 
 
 def dodge_ollama(url):
-    parts = ollama.Client(host=url, timeout=LIMIT).chat(model="m", messages=ASK, stream=True)
+    parts = ollama_client(url).chat(model="m", messages=ASK, stream=True)
     with closing(parts):
         for _ in range(2):
             yield next(parts).message.content

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Callable
 
 import anthropic
@@ -53,6 +54,55 @@ def total(*counts):
     return sum(known) if known else None
 
 
+# To make a client takes longer than to read an answer, so each is kept.
+
+
+@cache
+def openai_client(url):
+    if "/deployments/" not in url:
+        return openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=LIMIT)
+    azure = url.removesuffix("/openai/deployments/d")
+    return openai.AzureOpenAI(
+        azure_endpoint=azure, azure_deployment="d", api_version="1", api_key="none", max_retries=0, timeout=LIMIT
+    )
+
+
+@cache
+def anthropic_client(url):
+    # It adds `/v1` itself.
+    return anthropic.Anthropic(base_url=url.removesuffix("/v1"), api_key="none", max_retries=0, timeout=LIMIT)
+
+
+@cache
+def gemini_client(url):
+    options = {"base_url": url, "timeout": LIMIT * 1000, "api_version": "v1beta"}
+    return genai.Client(api_key="none", http_options=options)
+
+
+@cache
+def ollama_client(url):
+    return ollama.Client(host=url, timeout=LIMIT)
+
+
+@cache
+def cohere_client(url):
+    return cohere.ClientV2(api_key="none", base_url=url, timeout=LIMIT, max_retries=0)
+
+
+@cache
+def mistral_client(url):
+    url = url.removesuffix("/v1")
+    return mistralai.client.Mistral(api_key="none", server_url=url, timeout_ms=LIMIT * 1000, retry_config=None)
+
+
+@cache
+def bedrock_client(url):
+    session = botocore.session.Session()
+    session.set_credentials("none", "none")
+    config = Config(retries={"total_max_attempts": 1}, read_timeout=LIMIT)
+    return session.create_client("bedrock-runtime", region_name="us-east-1", endpoint_url=url, config=config)
+
+
 def _chat_usage(told, usage):
     if usage:
         cached = dig(usage, "prompt_tokens_details", "cached_tokens")
@@ -63,14 +113,7 @@ def _chat_usage(told, usage):
 
 
 def openai_chat(url, told, stream=True):
-    if "/deployments/" in url:
-        azure = url.removesuffix("/openai/deployments/d")
-        client = openai.AzureOpenAI(
-            azure_endpoint=azure, azure_deployment="d", api_version="1", api_key="none", max_retries=0, timeout=LIMIT
-        )
-    else:
-        client = openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=LIMIT)
-    create = client.chat.completions.create
+    create = openai_client(url).chat.completions.create
     if not stream:
         answer = create(model="m", messages=ASK)
         told.model = answer.model
@@ -95,7 +138,7 @@ def _response(told, response):
 
 
 def openai_responses(url, told, stream=True, helper=False):
-    responses = openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=LIMIT).responses
+    responses = openai_client(url).responses
     if not stream:
         answer = responses.create(model="m", input="hi")
         told.add(answer.output_text)
@@ -128,8 +171,7 @@ def _message(told, message):
 
 
 def anthropic_messages(url, told, stream=True):
-    # It adds `/v1` itself.
-    client = anthropic.Anthropic(base_url=url.removesuffix("/v1"), api_key="none", max_retries=0, timeout=LIMIT)
+    client = anthropic_client(url)
     if not stream:
         answer = client.messages.create(model="m", max_tokens=9, messages=ASK)
         told.add(answer.content[0].text)
@@ -157,9 +199,7 @@ def _gemini_part(told, part):
 
 
 def gemini(url, told, stream=True):
-    options = {"base_url": url, "timeout": LIMIT * 1000, "api_version": "v1beta"}
-    # It closes when it is dropped, so it has to have a name.
-    client = genai.Client(api_key="none", http_options=options)
+    client = gemini_client(url)
     if not stream:
         return _gemini_part(told, client.models.generate_content(model="gemini-test", contents="hi"))
     for part in client.models.generate_content_stream(model="gemini-test", contents="hi"):
@@ -184,7 +224,7 @@ def _ollama_part(told, part):
 
 
 def ollama_chat(url, told, stream=True):
-    answer = ollama.Client(host=url, timeout=LIMIT).chat(model="m", messages=ASK, stream=stream)
+    answer = ollama_client(url).chat(model="m", messages=ASK, stream=stream)
     for part in answer if stream else [answer]:
         _ollama_part(told, part)
 
@@ -196,7 +236,7 @@ def _cohere_usage(told, usage):
 
 
 def cohere_chat(url, told, stream=True):
-    client = cohere.ClientV2(api_key="none", base_url=url, timeout=LIMIT, max_retries=0)
+    client = cohere_client(url)
     if not stream:
         answer = client.chat(model="m", messages=ASK)
         told.add(answer.message.content[0].text)
@@ -211,23 +251,13 @@ def cohere_chat(url, told, stream=True):
 
 
 def mistral(url, told, stream=True):
-    client = mistralai.client.Mistral(
-        api_key="none", server_url=url.removesuffix("/v1"), timeout_ms=LIMIT * 1000, retry_config=None
-    )
-    with client.chat.stream(model="m", messages=ASK) as events:
+    with mistral_client(url).chat.stream(model="m", messages=ASK) as events:
         for event in events:
             told.model = event.data.model
             for choice in event.data.choices:
                 told.add(choice.delta.content)
                 told.end(choice.finish_reason)
             _chat_usage(told, event.data.usage)
-
-
-def bedrock_client(url):
-    session = botocore.session.Session()
-    session.set_credentials("none", "none")
-    config = Config(retries={"total_max_attempts": 1}, read_timeout=LIMIT)
-    return session.create_client("bedrock-runtime", region_name="us-east-1", endpoint_url=url, config=config)
 
 
 def _bedrock_usage(told, usage):
