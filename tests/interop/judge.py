@@ -118,9 +118,9 @@ def counted(ending, fixture):
         same(f"/endings {word}", usage[word], expected)
 
 
-def whole(reader, proxy, upstream, fixture, pieces=None, pause=0.0):
+def whole(reader, proxy, upstream, fixture, pieces=None, pause=0.0, behind=0):
     status = 400 if fixture.name == "error.json" else 200
-    upstream.serve(fixture.content_type, pieces or fixture.pieces(), status, pause)
+    upstream.serve(fixture.content_type, pieces or fixture.pieces(), status, pause, behind)
     told = Told()
     raised = read(reader, proxy, fixture, told)
     assert upstream.asked, f"nothing was asked: {raised!r}"
@@ -239,8 +239,10 @@ def main(binary):
         if fixture.name not in seen:
             seen.add(fixture.name)
             check(f"{fixture.name} with heartbeats", heartbeats_are_there, beating, upstream, fixture)
-        name = f"{fixture.name} with a pause, read by {reader.__name__}"
+        name = f"{fixture.name} with a pause behind the first event, read by {reader.__name__}"
         check(name, whole, reader, beating, upstream, fixture, None, PAUSE)
+        name = f"{fixture.name} with a pause before the first event, read by {reader.__name__}"
+        check(name, whole, reader, beating, upstream, fixture, None, PAUSE, -1)
         name = f"{fixture.name} with a pause inside an event, read by {reader.__name__}"
         check(name, whole, reader, beating, upstream, fixture, inside_an_event(fixture), PAUSE)
     for fixture, reader in streams:

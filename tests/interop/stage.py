@@ -41,7 +41,7 @@ class Upstream:
     def serve(self, content_type, pieces, status=200, pause=0.0, behind=0, until=None, broken=False):
         """Serves these pieces from now on, each as a chunk of its own.
 
-        Pauses behind one of them, or goes on only until the event `until` and then stalls, or breaks off without an end.
+        Pauses behind one of them (behind the head if it is -1), or goes on only until the event `until` and then stalls, or breaks off without an end.
         """
 
         def play(handler):
@@ -50,6 +50,8 @@ class Upstream:
             handler.send_header("transfer-encoding", "chunked")
             handler.send_header("connection", "close")
             handler.end_headers()
+            handler.wfile.flush()
+            time.sleep(pause if behind < 0 else 0)
             for number, piece in enumerate(pieces):
                 if until and until.wait(0.15):
                     time.sleep(LIMIT)
