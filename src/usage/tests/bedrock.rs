@@ -1,4 +1,4 @@
-//! Bedrock's messages: written here, read there.
+//! Bedrock's messages: written here, read there. `tests/interop` has botocore read the same bytes.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -17,7 +17,8 @@ fn message(headers: &[(&str, &str)], payload: &str) -> Vec<u8> {
     let mut written = vec![];
     // Kinds that nobody asks for, which have to be stepped over: true, a byte, two, four, eight, bytes, a time, a UUID.
     for (kind, length) in [(0, 0), (2, 1), (3, 2), (4, 4), (5, 8), (8, 8), (9, 16)] {
-        written.extend([1, b'x', kind]);
+        // Each with a name of its own: botocore refuses a message that has two of one name.
+        written.extend([1, b'a' + kind, kind]);
         written.extend(vec![7; length]);
     }
     written.extend([1, b'x', 6, 0, 2, 7, 7]);
@@ -166,5 +167,19 @@ fn the_kind_of_the_messages_tells_converse_from_invoke() {
         let mut meter = UsageMeter::new(None);
         meter.head(&head(200, FRAMES));
         assert_eq!(read(meter, [sample(name).body]).dialect, Some(dialect));
+    }
+}
+
+#[test]
+fn the_files_that_botocore_reads_are_what_is_written_here() {
+    for (file, written) in [
+        (&include_bytes!("../../../tests/fixtures/usage/bedrock_converse.bin")[..], converse()),
+        (
+            include_bytes!("../../../tests/fixtures/usage/bedrock_converse_exception.bin"),
+            exception(),
+        ),
+        (include_bytes!("../../../tests/fixtures/usage/bedrock_invoke.bin"), invoke()),
+    ] {
+        assert_eq!(file, written);
     }
 }

@@ -9,6 +9,7 @@ mod aborts;
 mod admin;
 mod client;
 mod command_line;
+mod dodge;
 mod drain;
 mod early_head;
 mod endings;
