@@ -68,6 +68,7 @@ mod dialect;
 mod dialects;
 mod framing;
 mod guard;
+mod include;
 mod members;
 mod meter;
 mod needles;
@@ -82,6 +83,9 @@ pub use self::{
     guard::{
         MissingTerminator, TerminatorGuard, TerminatorGuardBody, TerminatorGuardLayer,
         TerminatorGuarded,
+    },
+    include::{
+        IncludeUsage, IncludeUsageBody, IncludeUsageFuture, IncludeUsageLayer, IncludeUsageRequest,
     },
     meter::UsageMeter,
     report::{Certainty, Terminator, Usage, UsageReport},

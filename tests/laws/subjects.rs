@@ -30,6 +30,8 @@ use std::{
 };
 #[cfg(feature = "replay")]
 use tower_lifeline::replay::{MemoryStore, ReplayLayer, RequestKey};
+#[cfg(feature = "replay")]
+use tower_lifeline::usage::IncludeUsageLayer;
 
 use crate::probe::{CountingSink, Probe};
 
@@ -62,6 +64,8 @@ pub(crate) enum Part {
     Isolate,
     #[cfg(feature = "replay")]
     Replay,
+    #[cfg(feature = "replay")]
+    IncludeUsage,
 }
 
 /// All of them, and none that is ever hit: what they do is for their own tests.
@@ -223,6 +227,15 @@ static ALL: &[Subject] = &[
         let layer = ReplayLayer::new(store, RequestKey::new()).answer_limit(256);
         boxed(layer.layer(Cloned(Arc::new(Mutex::new(upstream)))))
     }),
+    // The same. Whatever is asked for, it asks for the usage, and so looks through every event stream.
+    #[cfg(feature = "replay")]
+    Subject::without_layer("IncludeUsageLayer", &[Part::IncludeUsage], |upstream, _| {
+        let layer = IncludeUsageLayer::new().layer(Cloned(Arc::new(Mutex::new(upstream))));
+        boxed(layer.map_request(|_| {
+            let question = Script::new().data("{\"stream\":true}");
+            Request::post("/v1/chat/completions").body(question).unwrap()
+        }))
+    }),
     // Its upstream's body is sent through it as a request body, and comes back.
     Subject::without_layer("TeeRequestLayer", &[Part::Tee], |upstream, probe| {
         let probe = probe.clone();
@@ -303,6 +316,10 @@ impl Subject {
 
     /// Hands every frame on as it is, and knows nothing of events.
     pub(crate) fn keeps_frames(&self) -> bool {
+        #[cfg(feature = "replay")]
+        if self.has(Part::IncludeUsage) {
+            return false;
+        }
         !self.has(Part::IdleKeepalive) && !self.has(Part::FinalFrame)
     }
 
