@@ -64,7 +64,6 @@ pub(crate) enum Part {
     Isolate,
     #[cfg(feature = "replay")]
     Replay,
-    #[cfg(feature = "replay")]
     IncludeUsage,
 }
 
@@ -316,11 +315,13 @@ impl Subject {
 
     /// Hands every frame on as it is, and knows nothing of events.
     pub(crate) fn keeps_frames(&self) -> bool {
-        #[cfg(feature = "replay")]
-        if self.has(Part::IncludeUsage) {
-            return false;
-        }
-        !self.has(Part::IdleKeepalive) && !self.has(Part::FinalFrame)
+        let shapers = [Part::IdleKeepalive, Part::FinalFrame, Part::IncludeUsage];
+        !shapers.iter().any(|part| self.has(*part))
+    }
+
+    /// Stands aside where the size is known. IncludeUsage takes it away: what it takes out is there because it asked.
+    pub(crate) fn keeps_sizes(&self) -> bool {
+        !self.has(Part::IncludeUsage)
     }
 
     /// Reads no frame before its reader asks for one. FirstFrame does: it must, to know whether there is any.
@@ -335,7 +336,7 @@ impl Subject {
 
     /// Has a part that looks after a panic of its inner body. The others hand it on and say nothing of what follows.
     pub(crate) fn minds_panics(&self) -> bool {
-        let mindless = [Part::IdleKeepalive, Part::EarlyHead, Part::FirstFrame];
+        let mindless = [Part::IdleKeepalive, Part::EarlyHead, Part::FirstFrame, Part::IncludeUsage];
         self.parts.iter().any(|part| !mindless.contains(part))
     }
 

@@ -8,7 +8,7 @@ use super::json::is_extra;
 use crate::{
     align::DEFAULT_HOLD,
     aligned::Shape,
-    sse::{Boundary, Decoded, Decoder, Joined},
+    sse::{Boundary, Decoded, Decoder},
     usage::needles::Needles,
 };
 
@@ -18,9 +18,14 @@ static USAGE: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["\"usage\""]))
 #[derive(Debug, Default)]
 pub(super) struct Strip {
     boundary: Boundary,
-    ready: VecDeque<Bytes>,
-    /// An event that is not whole.
-    held: Option<Joined>,
+    /// What was taken and not handed on: first what may be, then the event that is not whole.
+    queue: VecDeque<Bytes>,
+    /// How many chunks of the queue may be handed on.
+    ready: usize,
+    /// The memory of that event, with what a chunk costs by itself.
+    held: usize,
+    /// That event in one piece.
+    event: Vec<u8>,
     /// The event was too large: its rest is passed through.
     torn: bool,
     /// What was taken out ended with a CR: a LF that follows belongs to it.
@@ -30,33 +35,49 @@ pub(super) struct Strip {
 impl Strip {
     fn hand_on(&mut self, kept: Bytes) {
         if !kept.is_empty() {
-            self.ready.push_back(kept);
+            self.queue.push_back(kept);
+            self.ready = self.queue.len();
         }
     }
 
     fn hold(&mut self, piece: Bytes) {
-        let held = match self.held.take() {
-            Some(mut held) => {
-                held.push(&piece);
-                held
-            }
-            None => Joined::new(piece),
-        };
-        if held.len() > DEFAULT_HOLD {
-            self.torn = true;
-            self.ready.push_back(held.into_bytes());
-        } else {
-            self.held = Some(held);
+        self.held += piece.len() + size_of::<Bytes>();
+        self.torn = self.held > DEFAULT_HOLD;
+        if !self.torn {
+            self.event.extend_from_slice(&piece);
         }
+        self.queue.push_back(piece);
+        if self.torn {
+            self.release(false);
+        }
+    }
+
+    /// Lets go what was held back.
+    fn release(&mut self, chunk: bool) {
+        if chunk {
+            self.queue.truncate(self.ready);
+        }
+        self.ready = self.queue.len();
+        self.held = 0;
+        self.event.clear();
+    }
+
+    /// Whether what is held back is the chunk, with this behind it.
+    fn is_chunk(&mut self, rest: &[u8]) -> bool {
+        if self.event.len() + rest.len() > DEFAULT_HOLD {
+            return false;
+        }
+        self.event.extend_from_slice(rest);
+        is_chunk(&self.event, || Bytes::copy_from_slice(&self.event))
     }
 }
 
 /// Whether this is the chunk, whole but perhaps without its blank line. The same however the stream is cut.
-fn is_chunk(event: &[u8]) -> bool {
+fn is_chunk(event: &[u8], share: impl FnOnce() -> Bytes) -> bool {
     if event.len() > DEFAULT_HOLD || !USAGE.are_in(event) {
         return false;
     }
-    let (mut decoder, mut event) = (Decoder::new(), Bytes::copy_from_slice(event));
+    let (mut decoder, mut event) = (Decoder::new(), share());
     let decoded = decoder.decode(&mut event).or_else(|| decoder.finish());
     matches!(decoded, Some(Decoded::Event(event)) if is_extra(event.data()))
 }
@@ -71,19 +92,20 @@ impl Shape for Strip {
         while self.boundary.next(&chunk, &mut end) {
             let event = &chunk[start..end];
             let tail = std::mem::take(&mut self.after_cr) && event == b"\n";
+            let mut drop = false;
             if std::mem::take(&mut self.torn) {
                 // It goes out with what follows.
-            } else if let Some(mut held) = self.held.take() {
-                held.push(event);
-                if is_chunk(held.as_slice()) {
-                    self.after_cr = event.ends_with(b"\r");
-                } else {
-                    self.ready.push_back(held.into_bytes());
+            } else if self.held > 0 {
+                drop = self.is_chunk(event);
+                self.release(drop);
+            } else {
+                drop = tail || is_chunk(event, || chunk.slice(start..end));
+                if drop {
+                    self.hand_on(chunk.slice(done..start));
                 }
-                done = end;
-            } else if tail || is_chunk(event) {
+            }
+            if drop {
                 self.after_cr = event.ends_with(b"\r");
-                self.hand_on(chunk.slice(done..start));
                 done = end;
             }
             start = end;
@@ -99,15 +121,16 @@ impl Shape for Strip {
     }
 
     fn pop(&mut self) -> Option<Bytes> {
-        self.ready.pop_front()
+        self.ready = self.ready.checked_sub(1)?;
+        self.queue.pop_front()
     }
 
     fn finish(&mut self) {
-        let held = self.held.take().map(Joined::into_bytes);
-        self.ready.extend(held.filter(|held| !is_chunk(held)));
+        let chunk = self.held > 0 && self.is_chunk(b"");
+        self.release(chunk);
     }
 
     fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.held.is_none()
+        self.queue.is_empty()
     }
 }
