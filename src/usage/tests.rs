@@ -1,6 +1,7 @@
 //! Every dialect, whole, in pieces, cut short and broken; and what reading it costs.
 
 mod bedrock;
+mod broken;
 mod cuts;
 mod detect;
 mod guard;
