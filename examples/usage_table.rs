@@ -5,7 +5,7 @@
 //! what it said last, and the example fails when a cell changes.
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response};
 use tower_lifeline::{
     exchange::Outcome,
     tee::Sink,
@@ -67,7 +67,7 @@ fn main() {
             ("cut in the middle", cut),
             ("no usage asked", (stream.body)(false)),
         ] {
-            let row = row(&read(stream, body));
+            let row = row(&read(stream, &body));
             table += &format!("| {} | {case} | {row} |\n", stream.name);
         }
     }
@@ -76,10 +76,11 @@ fn main() {
 }
 
 /// Reads a stream as a server reads its upstream, in pieces of 100 bytes.
-fn read(stream: &Stream, body: Vec<u8>) -> Usage {
+fn read(stream: &Stream, body: &[u8]) -> Usage {
     let mut meter = UsageMeter::for_path(stream.path);
     let report = meter.report();
-    let head = Response::builder().header("content-type", stream.media).body(()).unwrap();
+    let mut head = Response::new(());
+    head.headers_mut().insert("content-type", HeaderValue::from_static(stream.media));
     meter.head(&head.into_parts().0);
     for piece in body.chunks(100) {
         meter.data(Bytes::copy_from_slice(piece));
@@ -105,17 +106,17 @@ fn row(usage: &Usage) -> String {
 }
 
 /// Events of nothing but data.
-fn sse(events: &[&str]) -> Vec<u8> {
-    events.iter().map(|event| format!("data: {event}\n\n")).collect::<String>().into()
+fn sse(events: &[&str]) -> String {
+    events.iter().map(|event| format!("data: {event}\n\n")).collect()
 }
 
 /// Events that also have a type: that of their data.
-fn typed(events: &[&str]) -> Vec<u8> {
+fn typed(events: &[&str]) -> String {
     let named = events.iter().map(|event| {
-        let name = event.split('"').nth(3).unwrap();
+        let name = event.split('"').nth(3).unwrap_or_default();
         format!("event: {name}\ndata: {event}\n\n")
     });
-    named.collect::<String>().into()
+    named.collect()
 }
 
 /// The first where there is usage, else the second.
@@ -132,7 +133,7 @@ fn openai_chat(usage: bool) -> Vec<u8> {
     if usage {
         events.push(r#"{"object":"chat.completion.chunk","model":"m-1","choices":[],"usage":{"prompt_tokens":12,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":4}}}"#);
     }
-    sse(&[&events[..], &["[DONE]"]].concat())
+    sse(&[&events[..], &["[DONE]"]].concat()).into()
 }
 
 fn mistral(usage: bool) -> Vec<u8> {
@@ -142,7 +143,7 @@ fn mistral(usage: bool) -> Vec<u8> {
         r#"{"model":"m-1","choices":[{"delta":{"content":""},"finish_reason":"length"}]}"#,
     );
     let first = r#"{"model":"m-1","choices":[{"delta":{"content":"Hello"},"finish_reason":null}]}"#;
-    sse(&[first, first, last, "[DONE]"])
+    sse(&[first, first, last, "[DONE]"]).into()
 }
 
 fn openrouter(usage: bool) -> Vec<u8> {
@@ -153,7 +154,7 @@ fn openrouter(usage: bool) -> Vec<u8> {
     );
     let delta = r#"{"model":"maker/m-1","choices":[{"delta":{"content":"Hello"}}]}"#;
     let stop = r#"{"model":"maker/m-1","choices":[{"delta":{},"finish_reason":"stop"}]}"#;
-    [b": PROCESSING\n\n".to_vec(), sse(&[delta, delta, stop, last, "[DONE]"])].concat()
+    [": PROCESSING\n\n", &sse(&[delta, delta, stop, last, "[DONE]"])].concat().into()
 }
 
 fn llama_cpp(usage: bool) -> Vec<u8> {
@@ -165,7 +166,7 @@ fn llama_cpp(usage: bool) -> Vec<u8> {
     let delta =
         r#"{"choices":[{"finish_reason":null,"delta":{"content":"Hello"}}],"model":"m-1.gguf"}"#;
     let stop = r#"{"choices":[{"finish_reason":"stop","delta":{}}],"model":"m-1.gguf"}"#;
-    [b":\n\n".to_vec(), sse(&[delta, delta, stop, last, "[DONE]"])].concat()
+    [":\n\n", &sse(&[delta, delta, stop, last, "[DONE]"])].concat().into()
 }
 
 fn responses(usage: bool) -> Vec<u8> {
@@ -180,6 +181,7 @@ fn responses(usage: bool) -> Vec<u8> {
         r#"{"type":"response.output_text.delta","delta":"lo"}"#,
         last,
     ])
+    .into()
 }
 
 fn anthropic(usage: bool) -> Vec<u8> {
@@ -194,7 +196,7 @@ fn anthropic(usage: bool) -> Vec<u8> {
         r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#,
     );
     let delta = r#"{"type":"content_block_delta","delta":{"text":"Hello"}}"#;
-    typed(&[first, delta, delta, last, r#"{"type":"message_stop"}"#])
+    typed(&[first, delta, delta, last, r#"{"type":"message_stop"}"#]).into()
 }
 
 fn glm(usage: bool) -> Vec<u8> {
@@ -210,7 +212,6 @@ fn glm(usage: bool) -> Vec<u8> {
     );
     let delta = r#"{"type":"content_block_delta","delta":{"text":"Hello"}}"#;
     let events = typed(&[first, delta, delta, last, r#"{"type":"message_stop"}"#]);
-    let events = String::from_utf8(events).unwrap();
     events.replace("event: ", "event:").replace("data: ", "data:").into()
 }
 
@@ -229,8 +230,7 @@ fn gemini_events(usage: bool) -> [&'static str; 3] {
 }
 
 fn gemini(usage: bool) -> Vec<u8> {
-    let events = String::from_utf8(sse(&gemini_events(usage))).unwrap();
-    events.replace('\n', "\r\n").into()
+    sse(&gemini_events(usage)).replace('\n', "\r\n").into()
 }
 
 fn gemini_array(usage: bool) -> Vec<u8> {
@@ -254,7 +254,7 @@ fn cohere(usage: bool) -> Vec<u8> {
         r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE"}}"#,
     );
     let delta = r#"{"type":"content-delta","delta":{"message":{"content":{"text":"Hello"}}}}"#;
-    typed(&[r#"{"type":"message-start","delta":{"message":{}}}"#, delta, delta, last])
+    typed(&[r#"{"type":"message-start","delta":{"message":{}}}"#, delta, delta, last]).into()
 }
 
 fn bedrock_converse(usage: bool) -> Vec<u8> {
