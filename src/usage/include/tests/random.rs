@@ -1,6 +1,7 @@
 //! Requests and answers by chance.
 
 use proptest::{collection::vec, prelude::*, sample::select};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::*;
@@ -104,8 +105,9 @@ proptest! {
         let at = at.index(broken.len());
         broken[at] = byte;
         if let Some(splice) = Splice::of(&broken) {
-            let json = String::from_utf8_lossy(&splice.apply(&broken)).into_owned();
-            prop_assert!(serde_json::from_str::<Value>(&json).is_ok(), "{}", json);
+            // Numbers may be as large as they like.
+            let asked = splice.apply(&broken);
+            prop_assert!(serde_json::from_slice::<IgnoredAny>(&asked).is_ok());
         }
     }
 
