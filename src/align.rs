@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use memchr::memrchr;
 
-use crate::{grpc::Messages, head::Media, sse::Boundary};
+use crate::{aligned::Shape, grpc::Messages, head::Media, sse::Boundary};
 
 /// Bytes of an unfinished event that are held back at most.
 pub(crate) const DEFAULT_HOLD: usize = 64 * 1024;
@@ -103,8 +103,46 @@ impl Align {
         }
     }
 
-    /// Takes a chunk, and returns the next one that may be handed on.
-    pub(crate) fn push(&mut self, mut chunk: Bytes) -> Option<Bytes> {
+    fn release(&mut self) {
+        self.ready = self.queue.len();
+        self.held = 0;
+    }
+
+    fn hand_on(&mut self, mut chunk: Bytes) -> Option<Bytes> {
+        if std::mem::take(&mut self.untouched) && self.preceded {
+            let marked = matches!(&self.rule, Rule::Events(boundary) if boundary.marked());
+            self.strip = if marked { 3 } else { 0 };
+        }
+        if self.strip > 0 {
+            let stripped = chunk.split_to(self.strip.min(chunk.len()));
+            self.strip -= stripped.len();
+            return (!chunk.is_empty()).then_some(chunk);
+        }
+        Some(chunk)
+    }
+
+    /// Whether what was handed on ends between two events, so that bytes of our own may follow.
+    pub(crate) fn may_insert(&self) -> bool {
+        // Whatever of an event has begun is held back, and with it half of a byte order mark or of a CR LF.
+        self.ready == 0 && !self.torn && (self.held > 0 || self.rule.may_insert())
+    }
+
+    /// Tells that bytes of our own were handed on.
+    pub(crate) fn inserted(&mut self) {
+        self.preceded |= self.untouched;
+    }
+
+    /// Whether the first event was handed on, once nothing is left that may be.
+    pub(crate) const fn has_begun(&self) -> bool {
+        match &self.rule {
+            Rule::Events(boundary) => boundary.has_begun(),
+            Rule::Lines { .. } | Rule::Messages(_) | Rule::Unknown => !self.untouched,
+        }
+    }
+}
+
+impl Shape for Align {
+    fn push(&mut self, mut chunk: Bytes) -> Option<Bytes> {
         if chunk.is_empty() && self.queue.is_empty() {
             return Some(chunk); // The upstream's own empty frame.
         }
@@ -134,13 +172,7 @@ impl Align {
         self.pop()
     }
 
-    fn release(&mut self) {
-        self.ready = self.queue.len();
-        self.held = 0;
-    }
-
-    /// The next chunk that may be handed on.
-    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+    fn pop(&mut self) -> Option<Bytes> {
         while self.ready > 0 {
             self.ready -= 1;
             let chunk = self.queue.pop_front().and_then(|chunk| self.hand_on(chunk));
@@ -151,45 +183,11 @@ impl Align {
         None
     }
 
-    fn hand_on(&mut self, mut chunk: Bytes) -> Option<Bytes> {
-        if std::mem::take(&mut self.untouched) && self.preceded {
-            let marked = matches!(&self.rule, Rule::Events(boundary) if boundary.marked());
-            self.strip = if marked { 3 } else { 0 };
-        }
-        if self.strip > 0 {
-            let stripped = chunk.split_to(self.strip.min(chunk.len()));
-            self.strip -= stripped.len();
-            return (!chunk.is_empty()).then_some(chunk);
-        }
-        Some(chunk)
-    }
-
-    /// Lets the unfinished event go out too: the stream has ended, as it did without us.
-    pub(crate) fn finish(&mut self) {
+    fn finish(&mut self) {
         self.release();
     }
 
-    /// Whether what was handed on ends between two events, so that bytes of our own may follow.
-    pub(crate) fn may_insert(&self) -> bool {
-        // Whatever of an event has begun is held back, and with it half of a byte order mark or of a CR LF.
-        self.ready == 0 && !self.torn && (self.held > 0 || self.rule.may_insert())
-    }
-
-    /// Tells that bytes of our own were handed on.
-    pub(crate) fn inserted(&mut self) {
-        self.preceded |= self.untouched;
-    }
-
-    /// Whether nothing is left to be handed on.
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.queue.is_empty()
-    }
-
-    /// Whether the first event was handed on, once nothing is left that may be.
-    pub(crate) const fn has_begun(&self) -> bool {
-        match &self.rule {
-            Rule::Events(boundary) => boundary.has_begun(),
-            Rule::Lines { .. } | Rule::Messages(_) | Rule::Unknown => !self.untouched,
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! A body that is read through [`Align`]: the part that all layers share that put bytes into a stream.
+//! A body that is read event by event: the part that all layers share that put bytes into a stream, or take them out.
 
 use std::{
     pin::Pin,
@@ -12,14 +12,29 @@ use tokio::task::coop;
 
 use crate::align::Align;
 
+/// What becomes of the data of a body.
+pub(crate) trait Shape {
+    /// Takes a chunk, and returns the next one that may be handed on.
+    fn push(&mut self, chunk: Bytes) -> Option<Bytes>;
+
+    /// The next chunk that may be handed on.
+    fn pop(&mut self) -> Option<Bytes>;
+
+    /// Lets the unfinished event go out too: the stream has ended, as it did without us.
+    fn finish(&mut self);
+
+    /// Whether nothing is left to be handed on.
+    fn is_empty(&self) -> bool;
+}
+
 /// Reads a body in whole events.
 #[derive(Debug)]
 #[pin_project]
-pub(crate) struct Aligned<B: Body> {
+pub(crate) struct Aligned<B: Body, S = Align> {
     #[pin]
     inner: Option<B>,
-    /// `None`: every frame is handed on as it is, and nothing is ever put in between.
-    align: Option<Align>,
+    /// `None`: every frame is handed on as it is, and nothing is ever put in between or taken out.
+    align: Option<S>,
     /// Trailers or an error that wait until everything before them has gone out.
     last: Option<Result<Frame<Bytes>, B::Error>>,
     on_error: OnError,
@@ -34,12 +49,12 @@ pub(crate) enum OnError {
     Hold,
 }
 
-impl<B: Body<Data = Bytes>> Aligned<B> {
-    pub(crate) const fn new(inner: B, align: Option<Align>, on_error: OnError) -> Self {
+impl<B: Body<Data = Bytes>, S> Aligned<B, S> {
+    pub(crate) const fn new(inner: B, align: Option<S>, on_error: OnError) -> Self {
         Self { inner: Some(inner), align, last: None, on_error }
     }
 
-    pub(crate) fn align(self: Pin<&mut Self>) -> Option<&mut Align> {
+    pub(crate) fn align(self: Pin<&mut Self>) -> Option<&mut S> {
         self.project().align.as_mut()
     }
 
@@ -50,7 +65,7 @@ impl<B: Body<Data = Bytes>> Aligned<B> {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for Aligned<B> {
+impl<B: Body<Data = Bytes>, S: Shape> Body for Aligned<B, S> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -61,7 +76,7 @@ impl<B: Body<Data = Bytes>> Body for Aligned<B> {
         let mut this = self.project();
         loop {
             let budget = ready!(coop::poll_proceed(cx));
-            if let Some(chunk) = this.align.as_mut().and_then(Align::pop) {
+            if let Some(chunk) = this.align.as_mut().and_then(Shape::pop) {
                 budget.made_progress();
                 return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
@@ -104,11 +119,11 @@ impl<B: Body<Data = Bytes>> Body for Aligned<B> {
 
     fn is_end_stream(&self) -> bool {
         self.last.is_none()
-            && self.align.as_ref().is_none_or(Align::is_empty)
+            && self.align.as_ref().is_none_or(Shape::is_empty)
             && self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
-    /// Exact only where nothing can be put in between.
+    /// Exact only where nothing can be put in between or taken out.
     fn size_hint(&self) -> SizeHint {
         match (&self.align, &self.inner) {
             (None, Some(inner)) => inner.size_hint(),

@@ -103,12 +103,22 @@ pub(crate) fn is_tunnel(method: &Method, status: StatusCode) -> bool {
 /// Tells whether bytes may be added to the body or left out of it (protocol.md 1d): not where a length, a digest, a
 /// range or a signature speaks of exactly these bytes, and not where there is no body.
 pub(crate) fn is_malleable<B: Body>(method: &Method, head: &response::Parts, body: &B) -> bool {
-    let framing = Framing::of(method, head, body);
-    let bound =
-        ["content-length", "content-digest", "repr-digest", "digest", "signature", "content-range"];
-    !framing.no_body
-        && framing.expected.is_none()
+    let expected = Framing::of(method, head, body).expected;
+    let sized = expected.is_some() || head.headers.contains_key(header::CONTENT_LENGTH);
+    !sized && is_unbound(method, head, body)
+}
+
+/// The same, where a length can be taken away.
+pub(crate) fn is_unbound<B: Body>(method: &Method, head: &response::Parts, body: &B) -> bool {
+    !Framing::of(method, head, body).no_body
         && head.status != StatusCode::RESET_CONTENT
         && head.status != StatusCode::PARTIAL_CONTENT
-        && !bound.iter().any(|name| head.headers.contains_key(*name))
+        && !head.headers.contains_key(header::CONTENT_RANGE)
+        && !is_signed(&head.headers)
+}
+
+/// Tells whether something speaks of exactly these bytes: a digest or a signature.
+pub(crate) fn is_signed(headers: &HeaderMap) -> bool {
+    let names = ["content-digest", "repr-digest", "digest", "signature"];
+    names.iter().any(|name| headers.contains_key(*name))
 }

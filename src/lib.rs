@@ -15,6 +15,7 @@
 //! | [`AbortLayer`](abort) | ends a response from outside at once, with a reason | cuts |
 //! | [`TimeoutsLayer`](timeouts) | ends a response that takes too long: head, first frame, idle, total, unread | cuts |
 //! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
+//! | `IncludeUsageLayer` (feature `usage`) | asks an OpenAI upstream for the usage, and keeps it from a client that did not | one member, one event |
 //! | `ReplayLayer` (feature `replay`) | serves a complete answer again to an equal request | no |
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
 //! | `TerminatorGuardLayer` (feature `usage`) | turns an end without the dialect's terminator into an error | at such an end |
@@ -99,6 +100,8 @@ pub mod finalize;
 pub mod first_frame;
 mod grpc;
 mod head;
+#[cfg(feature = "usage")]
+mod held;
 pub mod isolate;
 pub mod keepalive;
 #[cfg(feature = "replay")]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Align, DEFAULT_HOLD};
-use crate::head::Media;
+use crate::{aligned::Shape, head::Media};
 
 /// What a piece costs besides its bytes.
 const PIECE: usize = size_of::<Bytes>();

@@ -44,6 +44,8 @@ pub use self::{
     id::ExchangeId,
     progress::Progress,
 };
+#[cfg(feature = "usage")]
+use crate::usage::UsageReport;
 use crate::{
     abort::{AbortReason, Listen},
     cut::{cut_elsewhere, lock},
@@ -113,6 +115,15 @@ impl Exchange {
         let first = life.cause.is_none();
         life.cause.get_or_insert(cause);
         first
+    }
+
+    /// What it means that the client leaves now: nothing any more, where the stream has said itself how it ended.
+    pub(crate) fn departure(&self) -> Cause {
+        #[cfg(feature = "usage")]
+        if let Some(end) = self.fact::<UsageReport>().and_then(|report| report.told_end()) {
+            return end;
+        }
+        Cause::Disconnected
     }
 
     /// Ends the exchange with the first cause, or with `observed` if nobody recorded one. From here on an abort comes

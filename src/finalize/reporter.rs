@@ -112,7 +112,7 @@ impl<H: Finalizer, M> Ends for Reporter<H, M> {
             End::Truncated => Cause::Truncated,
             End::Failed => self.failure.unwrap_or(Cause::Failed { reason: None, error: None }),
             End::Panicked(message) => Cause::Panicked(message),
-            End::Dropped => Cause::Disconnected,
+            End::Dropped => self.exchange.departure(),
             End::Unread => Cause::Discarded,
         };
         let cause = self.exchange.settle(observed, self.sees_drain);

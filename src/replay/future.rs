@@ -42,11 +42,12 @@ struct Asked<S, A: Body> {
     body: Held<A>,
 }
 
+/// For what.
 enum Waits<O> {
-    ForRequest,
-    ForStore(Get),
-    ForOthers(Seat, Own<O>),
-    ForService,
+    Request,
+    Store(Get),
+    Others(Seat, Own<O>),
+    Service,
 }
 
 type Get = Pin<Box<dyn Future<Output = Option<Recorded>> + Send>>;
@@ -74,7 +75,7 @@ impl<S, F: Future, A: Body<Data = Bytes>, T, K> ReplayFuture<S, F, A, T, K> {
         let (method, path) = (request.method.clone(), request.uri.path().into());
         let about = About { key: None, shared, exchange, method, path };
         let asked = Some(Asked { inner, request, body: Held::new(body) });
-        Self { asked, waits: Waits::ForRequest, calling: None, about }
+        Self { asked, waits: Waits::Request, calling: None, about }
     }
 
     /// Waits for a service that was called.
@@ -85,7 +86,7 @@ impl<S, F: Future, A: Body<Data = Bytes>, T, K> ReplayFuture<S, F, A, T, K> {
         exchange: Exchange,
     ) -> Self {
         let about = About { key: None, shared, exchange, method, path: Arc::default() };
-        Self { asked: None, waits: Waits::ForService, calling: Some(calling), about }
+        Self { asked: None, waits: Waits::Service, calling: Some(calling), about }
     }
 }
 
@@ -106,31 +107,29 @@ where
         let about = this.about;
         loop {
             match this.waits {
-                Waits::ForRequest => {
+                Waits::Request => {
                     let Some(asked) = this.asked else { return Poll::Pending };
                     if ready!(asked.body.read(about.shared.request_limit, cx)) {
                         about.key = about.shared.key.key(&asked.request, &asked.body.data());
                     }
                     *this.waits = match (about.key, &about.shared.flights) {
-                        (None, _) => Waits::ForService,
-                        (Some(key), None) => {
-                            Waits::ForStore(Box::pin(about.shared.store.get(&key)))
-                        }
+                        (None, _) => Waits::Service,
+                        (Some(key), None) => Waits::Store(Box::pin(about.shared.store.get(&key))),
                         (Some(key), Some(flights)) => about.board(key, flights, this.asked),
                     };
                 }
-                Waits::ForStore(get) => {
+                Waits::Store(get) => {
                     if let Some(recorded) = ready!(get.as_mut().poll(cx)) {
                         return Poll::Ready(Ok(about.hit(recorded)));
                     }
-                    *this.waits = Waits::ForService;
+                    *this.waits = Waits::Service;
                 }
-                Waits::ForOthers(seat, own) => {
+                Waits::Others(seat, own) => {
                     match ready!(seat.poll_head(cx)) {
                         Came::Found(recorded) => return Poll::Ready(Ok(about.hit(recorded))),
                         Came::Streams(head) => {
-                            let waits = mem::replace(this.waits, Waits::ForService);
-                            let Waits::ForOthers(seat, _) = waits else { return Poll::Pending };
+                            let waits = mem::replace(this.waits, Waits::Service);
+                            let Waits::Others(seat, _) = waits else { return Poll::Pending };
                             *this.asked = None;
                             let body = ReplayBody::shared(seat);
                             return Poll::Ready(Ok(Response::from_parts(*head, body)));
@@ -139,12 +138,12 @@ where
                         Came::Alone => {}
                     }
                     let own = lock(own).take().filter(|_| seat.leads());
-                    *this.waits = Waits::ForService;
+                    *this.waits = Waits::Service;
                     if let Some(result) = own {
                         return Poll::Ready(result.map(|response| about.live(response)));
                     }
                 }
-                Waits::ForService => {
+                Waits::Service => {
                     if let Some(Asked { mut inner, request, body }) = this.asked.take() {
                         about.misses();
                         let request = Request::from_parts(request, ReplayRequest::held(body));
@@ -235,7 +234,7 @@ where
         } else if let Some(asked) = asked.take() {
             seat.begin(self.clone().first(key, asked, Arc::clone(&own)));
         }
-        Waits::ForOthers(seat, own)
+        Waits::Others(seat, own)
     }
 
     /// What the first one does, for all: it looks into the store only now, so that nobody comes between that and the call.

@@ -35,7 +35,16 @@ impl Boundary {
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut last = None;
         let mut at = 0;
-        while let Some(piece) = self.lines.next(bytes, &mut at) {
+        while self.next(bytes, &mut at) {
+            last = Some(at);
+        }
+        last
+    }
+
+    /// Reads on from `at`, which moves to the next place between two events. `false`: there is none in these bytes.
+    #[inline]
+    pub(crate) fn next(&mut self, bytes: &[u8], at: &mut usize) -> bool {
+        while let Some(piece) = self.lines.next(bytes, at) {
             match piece {
                 Piece::Text { text, ended } => {
                     if self.line == Line::Empty && !text.is_empty() {
@@ -43,7 +52,7 @@ impl Boundary {
                         self.line = if comment { Line::Comment } else { Line::Field };
                     }
                     if !ended {
-                        break; // Nothing follows in these bytes.
+                        return false; // Nothing follows in these bytes.
                     }
                     self.end_line();
                 }
@@ -54,10 +63,10 @@ impl Boundary {
                 Piece::Tail => {}
             }
             if self.between_events() {
-                last = Some(at);
+                return true;
             }
         }
-        last
+        false
     }
 
     fn end_line(&mut self) {

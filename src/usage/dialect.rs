@@ -149,6 +149,11 @@ impl Dialect {
         }
     }
 
+    /// Whether its streams say themselves that they are over.
+    pub(super) fn has_terminator(self) -> bool {
+        self.grammar().has_terminator
+    }
+
     pub(super) fn grammar(self) -> &'static Grammar {
         match self {
             Self::OpenAiChat => &dialects::openai_chat::GRAMMAR,

@@ -13,7 +13,7 @@ use pin_project::pin_project;
 use tokio::task::coop;
 use tower_layer::Layer;
 
-use super::{Terminator, UsageReport};
+use super::{Dialect, Terminator, UsageReport};
 use crate::{
     error::BoxError,
     exchange::{Cause, Exchange},
@@ -154,8 +154,21 @@ fn judge(exchange: &Exchange) -> Option<MissingTerminator> {
 }
 
 /// An event of the stream told of a failure.
-pub(crate) fn error_event() -> Cause {
+fn error_event() -> Cause {
     Cause::Failed { reason: Some("upstream_error_event".into()), error: None }
+}
+
+impl UsageReport {
+    /// How the stream has ended by its own words, though its body has not: a client may well leave at these (truths.md, "how to
+    /// tell the end"). Where nothing is said last, as in Gemini and Bedrock, it has not.
+    pub(crate) fn told_end(&self) -> Option<Cause> {
+        let usage = self.usage();
+        if usage.error_event {
+            return Some(error_event());
+        }
+        let last = usage.dialect.is_some_and(Dialect::has_terminator);
+        (last && usage.terminator == Terminator::Seen).then_some(Cause::Completed)
+    }
 }
 
 /// A stream ended cleanly and without the terminator of its dialect.

@@ -38,6 +38,7 @@
 //! | a JSON response that is no stream | is read at its end, all the same; it has no terminator, and its `error` is no event |
 //! | another content type, a content coding | nothing is read |
 //! | the end of the body, whatever it is | the report stays as it is |
+//! | a client that leaves behind the terminator, or behind an error event, of a body that goes on | the [outcome](crate::exchange::Outcome) is `completed`, or `failed`: the stream itself had ended |
 //!
 //! # How the counts are made alike
 //!
@@ -68,6 +69,7 @@ mod dialect;
 mod dialects;
 mod framing;
 mod guard;
+mod include;
 mod members;
 mod meter;
 mod needles;
@@ -77,13 +79,14 @@ mod tests;
 
 use http::request::Parts;
 
-#[cfg(feature = "replay")]
-pub(crate) use self::guard::error_event;
 pub use self::{
     dialect::Dialect,
     guard::{
         MissingTerminator, TerminatorGuard, TerminatorGuardBody, TerminatorGuardLayer,
         TerminatorGuarded,
+    },
+    include::{
+        IncludeUsage, IncludeUsageBody, IncludeUsageFuture, IncludeUsageLayer, IncludeUsageRequest,
     },
     meter::UsageMeter,
     report::{Certainty, Terminator, Usage, UsageReport},

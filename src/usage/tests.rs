@@ -1,10 +1,12 @@
 //! Every dialect, whole, in pieces, cut short and broken; and what reading it costs.
 
 mod bedrock;
+mod broken;
 mod cuts;
 mod detect;
 mod guard;
 mod layer;
+mod left;
 mod memory;
 mod random;
 mod samples;

@@ -110,7 +110,7 @@ async fn behind_a_true_end_of_stream_comes_nothing_but_the_end() {
 #[tokio::test(start_paused = true)]
 async fn whoever_adds_nothing_gives_the_hints_of_the_bare_body() {
     for subject in all() {
-        for (name, response) in SIZED {
+        for (name, response) in SIZED.into_iter().filter(|_| subject.keeps_sizes()) {
             let seen = observe(subject.body(&Probe::new(), response()).await).await;
             assert_eq!(seen, observe(response().into_body()).await, "{subject}, {name}");
         }

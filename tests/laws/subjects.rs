@@ -30,6 +30,8 @@ use std::{
 };
 #[cfg(feature = "replay")]
 use tower_lifeline::replay::{MemoryStore, ReplayLayer, RequestKey};
+#[cfg(feature = "replay")]
+use tower_lifeline::usage::IncludeUsageLayer;
 
 use crate::probe::{CountingSink, Probe};
 
@@ -62,6 +64,7 @@ pub(crate) enum Part {
     Isolate,
     #[cfg(feature = "replay")]
     Replay,
+    IncludeUsage,
 }
 
 /// All of them, and none that is ever hit: what they do is for their own tests.
@@ -230,6 +233,15 @@ static ALL: &[Subject] = &[
         let layer = ReplayLayer::new(store, RequestKey::new()).answer_limit(256).coalesce();
         boxed(layer.layer(Cloned(Arc::new(Mutex::new(upstream)))))
     }),
+    // The same. Whatever is asked for, it asks for the usage, and so looks through every event stream.
+    #[cfg(feature = "replay")]
+    Subject::without_layer("IncludeUsageLayer", &[Part::IncludeUsage], |upstream, _| {
+        let layer = IncludeUsageLayer::new().layer(Cloned(Arc::new(Mutex::new(upstream))));
+        boxed(layer.map_request(|_| {
+            let question = Script::new().data("{\"stream\":true}");
+            Request::post("/v1/chat/completions").body(question).unwrap()
+        }))
+    }),
     // Its upstream's body is sent through it as a request body, and comes back.
     Subject::without_layer("TeeRequestLayer", &[Part::Tee], |upstream, probe| {
         let probe = probe.clone();
@@ -310,7 +322,13 @@ impl Subject {
 
     /// Hands every frame on as it is, and knows nothing of events.
     pub(crate) fn keeps_frames(&self) -> bool {
-        !self.has(Part::IdleKeepalive) && !self.has(Part::FinalFrame)
+        let shapers = [Part::IdleKeepalive, Part::FinalFrame, Part::IncludeUsage];
+        !shapers.iter().any(|part| self.has(*part))
+    }
+
+    /// Stands aside where the size is known. IncludeUsage takes it away: what it takes out is there because it asked.
+    pub(crate) fn keeps_sizes(&self) -> bool {
+        !self.has(Part::IncludeUsage)
     }
 
     /// Reads no frame before its reader asks for one. FirstFrame does: it must, to know whether there is any.
@@ -325,7 +343,7 @@ impl Subject {
 
     /// Has a part that looks after a panic of its inner body. The others hand it on and say nothing of what follows.
     pub(crate) fn minds_panics(&self) -> bool {
-        let mindless = [Part::IdleKeepalive, Part::EarlyHead, Part::FirstFrame];
+        let mindless = [Part::IdleKeepalive, Part::EarlyHead, Part::FirstFrame, Part::IncludeUsage];
         self.parts.iter().any(|part| !mindless.contains(part))
     }
 

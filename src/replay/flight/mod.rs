@@ -28,7 +28,7 @@ use crate::{
     error::{BodyPanicked, BoxError},
     exchange::{Exchange, Outcome},
     tee::Budget,
-    usage::{UsageReport, error_event},
+    usage::UsageReport,
 };
 
 /// The calls that run, each under the key of its request. Who comes while one can be joined joins it.
@@ -306,12 +306,11 @@ impl Flight {
     }
 
     fn told(&self) -> Told {
-        let usage = self.payer().and_then(|payer| Some(payer.fact::<UsageReport>()?.usage()));
-        let told = usage.as_ref().is_some_and(|usage| usage.error_event);
+        let report = self.payer().and_then(|payer| payer.fact::<UsageReport>());
         // Of what the leader's exchange says only this can hold for others: it may have left long ago.
         let cause = self.leader.cause().filter(|cause| cause.outcome() == Outcome::Failed);
-        let cause = cause.or_else(|| told.then(error_event));
-        Told { cause, terminator: usage.map(|usage| usage.terminator) }
+        let cause = cause.or_else(|| report.as_ref()?.told_end());
+        Told { cause, terminator: report.map(|report| report.usage().terminator) }
     }
 
     fn payer(&self) -> Option<Exchange> {

@@ -93,11 +93,15 @@ impl Seat {
         state.places.get(self.place).is_some_and(|place| state.tape.is_over(place))
     }
 
-    /// Tells this reader's exchange what is true for all who read it.
-    fn conclude(&self) {
+    fn is_at_the_tip(&self) -> bool {
         let state = lock(&self.flight.state);
-        let Told { cause, terminator } = state.tape.told();
-        drop(state);
+        state.places.get(self.place).is_some_and(|place| state.tape.is_at_the_tip(place))
+    }
+
+    /// Tells this reader's exchange what is true for all who read so far.
+    fn conclude(&self) {
+        let told = lock(&self.flight.state).tape.told();
+        let Told { cause, terminator } = told.unwrap_or_else(|| self.flight.told());
         if let Some(cause) = cause {
             self.exchange.record(cause);
         }
@@ -148,8 +152,8 @@ impl Body for Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        // hyper asks no more when the flag says that it is the end, or all announced bytes are there (truths.md 1).
-        if !self.over && self.has_read_all() {
+        // hyper asks no more when the flag says that it is the end, and a client when the stream does (truths.md 1).
+        if !self.over && self.is_at_the_tip() {
             self.conclude();
         }
         self.flight.leave(self.place, &self.exchange);

@@ -26,7 +26,7 @@ pub(super) struct Tape {
     limit: usize,
     rest: Rest,
     end: Option<Ended>,
-    told: Told,
+    told: Option<Told>,
 }
 
 struct Kept {
@@ -55,7 +55,7 @@ pub(super) enum Unclean {
 
 /// What is known of the end besides the end itself: why, as far as that was told otherwise than by an error, and whether the
 /// terminator was seen.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Told {
     pub(super) cause: Option<Cause>,
     pub(super) terminator: Option<Terminator>,
@@ -78,19 +78,19 @@ impl Tape {
             limit: terms.limit,
             rest: Rest { hint: SizeHint::new(), is_none: false },
             end: None,
-            told: Told::default(),
+            told: None,
         }
     }
 
     /// What follows now, and what is known of the end if that is nothing.
     pub(super) fn rest(&mut self, rest: Rest, told: Option<Told>) {
         self.rest = rest;
-        self.told = told.unwrap_or_default();
+        self.told = told;
     }
 
     pub(super) fn end(&mut self, end: Ended, told: Told) {
         self.end = Some(end);
-        self.told = told;
+        self.told = Some(told);
         self.share.give_all_back();
         self.trim();
     }
@@ -100,7 +100,7 @@ impl Tape {
         self.end.is_some() || self.rest.is_none
     }
 
-    pub(super) fn told(&self) -> Told {
+    pub(super) fn told(&self) -> Option<Told> {
         self.told.clone()
     }
 
@@ -191,7 +191,11 @@ impl Tape {
     pub(super) fn is_over(&self, place: &Place) -> bool {
         let over = matches!(self.end, Some(Ended::Clean(None)));
         let over = over || (self.end.is_none() && self.rest.is_none);
-        over && place.next == self.first + self.frames.len()
+        over && self.is_at_the_tip(place)
+    }
+
+    pub(super) fn is_at_the_tip(&self, place: &Place) -> bool {
+        place.next == self.first + self.frames.len()
     }
 
     pub(super) fn size_hint(&self, place: &Place) -> SizeHint {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     align::{Align, DEFAULT_HOLD},
+    aligned::Shape,
     head::Media,
 };
 

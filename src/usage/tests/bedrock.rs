@@ -103,6 +103,24 @@ fn the_words_of_other_models_are_read_too() {
 }
 
 #[test]
+fn a_response_of_invoke_is_counted_in_the_models_own_words() {
+    for (words, expected) in [
+        (
+            r#"{"type":"message","model":"claude-test","stop_reason":"end_turn","usage":{"input_tokens":4,"cache_read_input_tokens":1,"output_tokens":2}}"#,
+            "bedrock_invoke claude-test in 5 out 2 cached 1 written - thoughts - end_turn reported none",
+        ),
+        (
+            r#"{"output":{"message":{"role":"assistant"}},"stopReason":"max_tokens","usage":{"inputTokens":4,"outputTokens":2}}"#,
+            "bedrock_invoke - in 4 out 2 cached - written - thoughts - max_tokens reported none",
+        ),
+    ] {
+        let mut meter = UsageMeter::new(Some(Dialect::BedrockInvoke));
+        meter.head(&head(200, "application/json"));
+        assert_eq!(line(&read(meter, [Bytes::from(words)])), expected);
+    }
+}
+
+#[test]
 fn a_response_of_invoke_is_counted_in_its_head() {
     let mut meter = UsageMeter::for_path("/model/m/invoke");
     let mut head = head(200, "application/json");

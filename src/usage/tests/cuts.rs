@@ -144,3 +144,45 @@ fn a_response_that_is_no_stream_says_all_or_nothing() {
         assert!(stages[0].ends_with("- unknown none"), "{name}");
     }
 }
+
+#[test]
+fn the_look_alikes_of_openai_say_it_beside_their_last_choice_or_behind_it() {
+    let mistral = "openai_chat mistral-test in";
+    assert_eq!(
+        stages("mistral.sse")[1..],
+        [
+            format!("{mistral} - out - cached - written - thoughts - - unknown missing"),
+            format!("{mistral} 27 out 100 cached - written - thoughts - length reported missing"),
+            format!("{mistral} 27 out 100 cached - written - thoughts - length reported seen"),
+        ]
+    );
+    let llama = "openai_chat test.gguf in";
+    assert_eq!(
+        stages("llamacpp.sse")[1..],
+        [
+            format!("{llama} - out - cached - written - thoughts - - unknown missing"),
+            format!("{llama} - out - cached - written - thoughts - stop unknown missing"),
+            format!("{llama} 11 out 4 cached - written - thoughts - stop reported missing"),
+            format!("{llama} 11 out 4 cached - written - thoughts - stop reported seen"),
+        ]
+    );
+    let router = "openai_chat maker/model in";
+    assert_eq!(
+        stages("openrouter.sse")[1..],
+        [
+            format!("{router} - out - cached - written - thoughts - - unknown missing"),
+            format!("{router} - out - cached - written - thoughts - stop unknown missing"),
+            format!("{router} 50 out 6 cached 10 written 30 thoughts 2 stop reported missing"),
+            format!("{router} 50 out 6 cached 10 written 30 thoughts 2 stop reported seen"),
+        ]
+    );
+}
+
+#[test]
+fn the_compatible_one_of_anthropic_says_it_rightly_at_last() {
+    let stages = stages("anthropic_compatible.sse");
+    let glm =
+        "anthropic glm-test in 34347 out 49 cached 30464 written 0 thoughts - end_turn reported";
+    assert_eq!(stages[stages.len() - 2..], [format!("{glm} missing"), format!("{glm} seen")]);
+    assert!(stages[1].ends_with("out - cached - written - thoughts - - partial missing"));
+}

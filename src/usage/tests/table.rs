@@ -158,7 +158,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ),
 ];
 
-fn expected(sample: &Sample) -> &'static str {
+pub(super) fn expected(sample: &Sample) -> &'static str {
     EXPECTED.iter().find(|(name, _)| *name == sample.name).unwrap().1
 }
 

@@ -3,15 +3,16 @@
 use std::panic::AssertUnwindSafe;
 
 use http::{HeaderMap, StatusCode};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::{
     error::BodyPanicked,
     exchange::Outcome,
-    finalize::FinalizeLayer,
+    finalize::{Ending, FinalizeLayer},
     replay::SharedFailure,
     tee::TeeLayer,
-    usage::{Terminator, TerminatorGuardLayer},
+    usage::{Terminator, TerminatorGuardLayer, UsageReport},
 };
 
 #[tokio::test]
@@ -161,9 +162,9 @@ async fn an_answer_that_says_no_reaches_all_who_wait_for_it_and_nobody_who_comes
     assert!(late.err().unwrap().is_panic(), "that would be a call too many");
 }
 
-/// How three readers of one event stream end, with what they are told of its terminator.
-async fn ends(body: Script) -> Vec<(Outcome, Option<String>, Option<Terminator>)> {
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+/// The endings of those who read this event stream, as they come.
+fn readers<const N: usize>(body: Script) -> ([Read; N], UnboundedReceiver<Ending>) {
+    let (tell, told) = unbounded_channel();
     let finalize = FinalizeLayer::new(move |_| {
         let tell = tell.clone();
         move |ending| drop(tell.send(ending))
@@ -172,15 +173,31 @@ async fn ends(body: Script) -> Vec<(Outcome, Option<String>, Option<Terminator>)
     let stack = tower::ServiceBuilder::new().layer(finalize).layer(joining());
     let stack = stack.layer(TerminatorGuardLayer).layer(TeeLayer::usage());
     let service = stack.service(upstream([response.body(body).unwrap()]));
-    let bodies = [(); 3].map(|()| Asked::of(&service, post("/v1/chat/completions", "{}")).body());
+    ([(); N].map(|()| Asked::of(&service, post("/v1/chat/completions", "{}")).body()), told)
+}
+
+/// How three readers of one event stream end, with what they are told of its terminator.
+async fn ends(body: Script) -> Vec<(Outcome, Option<String>, Option<Terminator>)> {
+    let (bodies, mut told) = readers::<3>(body);
     let mut ends = Vec::new();
     for body in bodies.into_iter().rev() {
         drain(body).await;
         let ending = told.recv().await.unwrap();
         let reason = ending.reason().map(str::to_owned);
-        let of_report =
-            ending.exchange.fact::<crate::usage::UsageReport>().map(|it| it.usage().terminator);
-        ends.push((ending.outcome, reason, ending.exchange.fact().or(of_report)));
+        let report = ending.exchange.fact::<UsageReport>().map(|it| it.usage().terminator);
+        ends.push((ending.outcome, reason, ending.exchange.fact().or(report)));
+    }
+    ends
+}
+
+/// How two readers end who leave after the second event.
+async fn leaves(body: Script) -> Vec<Outcome> {
+    let (bodies, mut told) = readers::<2>(body);
+    let mut ends = Vec::new();
+    for mut body in bodies {
+        assert!(next(&mut body).is_ready() && next(&mut body).is_ready());
+        drop(body);
+        ends.push(told.recv().await.unwrap().outcome);
     }
     ends
 }
@@ -207,4 +224,12 @@ async fn the_truth_about_the_end_is_every_readers_truth() {
     for (outcome, reason, _) in ends(Script::new().data(CHUNK).panic("ouch")).await {
         assert_eq!((outcome, reason.as_deref()), (Outcome::Panicked, Some("ouch")));
     }
+}
+
+#[tokio::test]
+async fn who_leaves_behind_the_terminator_has_all_of_it() {
+    let untold = Script::new().data(CHUNK).data("data: [DONE]\n\n").stall();
+    assert_eq!(leaves(untold).await, [Outcome::Completed, Outcome::Completed]);
+    let untold = Script::new().data(CHUNK).data(CHUNK).stall();
+    assert_eq!(leaves(untold).await, [Outcome::Disconnected, Outcome::Disconnected]);
 }

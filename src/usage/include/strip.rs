@@ -1,0 +1,136 @@
+//! Takes the chunk with the usage out of a stream of events.
+
+use std::{collections::VecDeque, sync::LazyLock};
+
+use bytes::Bytes;
+
+use super::json::is_extra;
+use crate::{
+    align::DEFAULT_HOLD,
+    aligned::Shape,
+    sse::{Boundary, Decoded, Decoder},
+    usage::needles::Needles,
+};
+
+static USAGE: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["\"usage\""]));
+
+/// Hands on all events but that one.
+#[derive(Debug, Default)]
+pub(super) struct Strip {
+    boundary: Boundary,
+    /// What was taken and not handed on: first what may be, then the event that is not whole.
+    queue: VecDeque<Bytes>,
+    /// How many chunks of the queue may be handed on.
+    ready: usize,
+    /// The memory of that event, with what a chunk costs by itself.
+    held: usize,
+    /// That event in one piece.
+    event: Vec<u8>,
+    /// The event was too large: its rest is passed through.
+    torn: bool,
+    /// What was taken out ended with a CR: a LF that follows belongs to it.
+    after_cr: bool,
+}
+
+impl Strip {
+    fn hand_on(&mut self, kept: Bytes) {
+        if !kept.is_empty() {
+            self.queue.push_back(kept);
+            self.ready = self.queue.len();
+        }
+    }
+
+    fn hold(&mut self, piece: Bytes) {
+        self.held += piece.len() + size_of::<Bytes>();
+        self.torn = self.held > DEFAULT_HOLD;
+        if !self.torn {
+            self.event.extend_from_slice(&piece);
+        }
+        self.queue.push_back(piece);
+        if self.torn {
+            self.release(false);
+        }
+    }
+
+    /// Lets go what was held back.
+    fn release(&mut self, chunk: bool) {
+        if chunk {
+            self.queue.truncate(self.ready);
+        }
+        self.ready = self.queue.len();
+        self.held = 0;
+        self.event.clear();
+    }
+
+    /// Whether what is held back is the chunk, with this behind it.
+    fn is_chunk(&mut self, rest: &[u8]) -> bool {
+        if self.event.len() + rest.len() > DEFAULT_HOLD {
+            return false;
+        }
+        self.event.extend_from_slice(rest);
+        is_chunk(&self.event, || Bytes::copy_from_slice(&self.event))
+    }
+}
+
+/// Whether this is the chunk, whole but perhaps without its blank line. The same however the stream is cut.
+fn is_chunk(event: &[u8], share: impl FnOnce() -> Bytes) -> bool {
+    if event.len() > DEFAULT_HOLD || !USAGE.are_in(event) {
+        return false;
+    }
+    let (mut decoder, mut event) = (Decoder::new(), share());
+    let decoded = decoder.decode(&mut event).or_else(|| decoder.finish());
+    matches!(decoded, Some(Decoded::Event(event)) if is_extra(event.data()))
+}
+
+impl Shape for Strip {
+    fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
+        if chunk.is_empty() && self.is_empty() {
+            return Some(chunk); // The upstream's own empty frame.
+        }
+        // Up to where it was handed on or taken out, and the event that is looked at.
+        let (mut done, mut start, mut end) = (0, 0, 0);
+        while self.boundary.next(&chunk, &mut end) {
+            let event = &chunk[start..end];
+            let tail = std::mem::take(&mut self.after_cr) && event == b"\n";
+            let mut drop = false;
+            if std::mem::take(&mut self.torn) {
+                // It goes out with what follows.
+            } else if self.held > 0 {
+                drop = self.is_chunk(event);
+                self.release(drop);
+            } else {
+                drop = tail || is_chunk(event, || chunk.slice(start..end));
+                if drop {
+                    self.hand_on(chunk.slice(done..start));
+                }
+            }
+            if drop {
+                self.after_cr = event.ends_with(b"\r");
+                done = end;
+            }
+            start = end;
+        }
+        if self.torn {
+            start = chunk.len();
+        }
+        self.hand_on(chunk.slice(done..start));
+        if start < chunk.len() {
+            self.hold(chunk.slice(start..));
+        }
+        self.pop()
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        self.ready = self.ready.checked_sub(1)?;
+        self.queue.pop_front()
+    }
+
+    fn finish(&mut self) {
+        let chunk = self.held > 0 && self.is_chunk(b"");
+        self.release(chunk);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
