@@ -193,8 +193,12 @@ async fn the_error_of_the_service_goes_on_to_the_caller() {
 
 #[tokio::test]
 async fn the_service_that_is_ready_is_the_one_that_is_called() {
-    #[derive(Clone)]
     struct Once(bool);
+    impl Clone for Once {
+        fn clone(&self) -> Self {
+            Self(false)
+        }
+    }
     impl<A> Service<Request<A>> for Once {
         type Response = Response<Script>;
         type Error = Infallible;
