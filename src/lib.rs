@@ -19,6 +19,7 @@
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
 //! | `TerminatorGuardLayer` (feature `usage`) | turns an end without the dialect's terminator into an error | at such an end |
 //! | [`FirstFrameLayer`](first_frame) | commits the head only when the stream has begun, so that a failure before is a status | no |
+//! | [`CoalesceLayer`](coalesce) | makes one frame of those that are already waiting | no |
 //! | [`IsolateLayer`](isolate) | reads a body that blocks its thread on a thread of its own | no |
 //!
 //! # The order
@@ -87,6 +88,7 @@
 pub mod abort;
 mod align;
 mod aligned;
+pub mod coalesce;
 mod contain;
 mod cut;
 pub mod detach;

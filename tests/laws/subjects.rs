@@ -11,6 +11,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxSer
 use tower_lifeline::{
     Media,
     abort::{AbortBody, AbortLayer},
+    coalesce::{CoalesceBody, CoalesceLayer},
     detach::{DetachBody, DetachLayer, DrainLimits},
     early_head::EarlyHeadLayer,
     error::BoxError,
@@ -46,6 +47,9 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(15);
 /// How long a body is read on whose reader has left.
 pub(crate) const DRAIN: Duration = Duration::from_secs(60);
 
+/// How many bytes are gathered from frames that wait.
+const GATHERED: usize = 32;
+
 const AGES: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,7 @@ pub(crate) enum Part {
     EarlyHead,
     FirstFrame,
     Isolate,
+    Coalesce,
     #[cfg(feature = "replay")]
     Replay,
 }
@@ -150,6 +155,24 @@ pub(crate) const REVERSE: Subject = Subject::layer(
     },
 );
 
+/// What gathers next to the service, and those who see what is left of the frames.
+const WATCHED_COALESCE: Subject = Subject::layer(
+    "Abort > Finalize > Tee > Coalesce",
+    &[Part::Abort, Part::Finalize, Part::Tee, Part::Coalesce],
+    |upstream, probe| {
+        let (reporter, recorder) = (probe.clone(), probe.clone());
+        let handle = probe.handle.clone();
+        boxed(
+            ServiceBuilder::new()
+                .layer(AbortLayer::new(move |_| handle.clone()))
+                .layer(FinalizeLayer::new(move |_| reporter.hook()))
+                .layer(TeeLayer::new(move |_| recorder.sink()))
+                .layer(CoalesceLayer::new(GATHERED))
+                .service(upstream),
+        )
+    },
+);
+
 static ALL: &[Subject] = &[
     Subject::layer("TeeLayer", &[Part::Tee], |upstream, probe| {
         let probe = probe.clone();
@@ -179,6 +202,10 @@ static ALL: &[Subject] = &[
     Subject::layer("FirstFrameLayer", &[Part::FirstFrame], |upstream, _| {
         boxed(FirstFrameLayer::new(|_| Begin::any_byte()).layer(upstream))
     }),
+    Subject::layer("CoalesceLayer", &[Part::Coalesce], |upstream, _| {
+        boxed(CoalesceLayer::new(GATHERED).layer(upstream))
+    }),
+    WATCHED_COALESCE,
     STACK,
     REVERSE,
     Subject::without_layer("TeeBody", &[Part::Tee], |upstream, probe| {
@@ -215,6 +242,9 @@ static ALL: &[Subject] = &[
     }),
     Subject::without_layer("DetachBody", &[Part::Detach], |upstream, _| {
         wrapped(upstream, |body, _| DetachBody::new(body, &drains()))
+    }),
+    Subject::without_layer("CoalesceBody", &[Part::Coalesce], |upstream, _| {
+        wrapped(upstream, |body, _| CoalesceBody::new(body, GATHERED))
     }),
     // Its service gets a request body of another type, so what becomes of the request is for its own tests.
     #[cfg(feature = "replay")]
@@ -303,7 +333,12 @@ impl Subject {
 
     /// Hands every frame on as it is, and knows nothing of events.
     pub(crate) fn keeps_frames(&self) -> bool {
-        !self.has(Part::IdleKeepalive) && !self.has(Part::FinalFrame)
+        !self.has(Part::IdleKeepalive) && !self.has(Part::FinalFrame) && !self.gathers()
+    }
+
+    /// Makes one frame of several that wait: the bytes are the same, their boundaries are not.
+    pub(crate) fn gathers(&self) -> bool {
+        self.has(Part::Coalesce)
     }
 
     /// Reads no frame before its reader asks for one. FirstFrame does: it must, to know whether there is any.
