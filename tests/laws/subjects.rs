@@ -155,24 +155,6 @@ pub(crate) const REVERSE: Subject = Subject::layer(
     },
 );
 
-/// What gathers next to the service, and those who see what is left of the frames.
-const WATCHED_COALESCE: Subject = Subject::layer(
-    "Abort > Finalize > Tee > Coalesce",
-    &[Part::Abort, Part::Finalize, Part::Tee, Part::Coalesce],
-    |upstream, probe| {
-        let (reporter, recorder) = (probe.clone(), probe.clone());
-        let handle = probe.handle.clone();
-        boxed(
-            ServiceBuilder::new()
-                .layer(AbortLayer::new(move |_| handle.clone()))
-                .layer(FinalizeLayer::new(move |_| reporter.hook()))
-                .layer(TeeLayer::new(move |_| recorder.sink()))
-                .layer(CoalesceLayer::new(GATHERED))
-                .service(upstream),
-        )
-    },
-);
-
 static ALL: &[Subject] = &[
     Subject::layer("TeeLayer", &[Part::Tee], |upstream, probe| {
         let probe = probe.clone();
@@ -205,7 +187,6 @@ static ALL: &[Subject] = &[
     Subject::layer("CoalesceLayer", &[Part::Coalesce], |upstream, _| {
         boxed(CoalesceLayer::new(GATHERED).layer(upstream))
     }),
-    WATCHED_COALESCE,
     STACK,
     REVERSE,
     Subject::without_layer("TeeBody", &[Part::Tee], |upstream, probe| {
