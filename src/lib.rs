@@ -81,7 +81,8 @@
 //!
 //! Nothing is boxed or changed of a service's error. No body needs to be `Default`, `Sync` or `Clone`. After the end a body
 //! gives `None` for ever and its inner body is gone. Every frame costs tokio's cooperative budget, so that a body that is
-//! always ready starves nobody. 101 and CONNECT pass untouched. Nothing allocates per frame. tokio's clock is the only one.
+//! always ready starves nobody. 101 and CONNECT pass untouched. Nothing allocates per frame
+//! ([`coalesce`] does once for what it makes of several). tokio's clock is the only one.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

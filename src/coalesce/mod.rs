@@ -37,16 +37,16 @@
 //! | service error, no response | goes on to the caller |
 //!
 //! Bytes and their order are the same, only the boundaries of frames are not; none of the media that this crate knows of
-//! (SSE, NDJSON, gRPC) means anything by them. So headers are left alone, `size_hint` stays as exact as it was, and the error
-//! type is not touched. Between two polls at most one frame of the inner body is held. What is made of several frames costs
-//! one allocation of just its size, since a recording may keep it for long.
+//! (SSE, NDJSON, gRPC) means anything by them. So headers are left alone, `size_hint` stays as exact as it was, and the
+//! error type is not touched. Between two polls at most one frame of the inner body is held. What is made of several
+//! frames costs one allocation of just its size, since a recording may keep it for long.
 //!
-//! Put it next to the service, so that all others see fewer frames: heartbeats and time limits need nothing else, for a
-//! larger frame is progress when an event in it is, and idle times count from it; numbers of frames (in
-//! [`Ending`](crate::finalize::Ending), in recordings) are what is left of them. A body that blocks its thread would hold back
-//! what was gathered before: put this layer outside of [`IsolateLayer`](crate::isolate::IsolateLayer).
+//! Put it next to the service, so that all others see fewer frames. Heartbeats and time limits need nothing else: a larger
+//! frame is progress when an event in it is, and idle times count from it. The numbers of frames in
+//! [`Ending`](crate::finalize::Ending) and in recordings are of what is left of them. A body that blocks its thread would
+//! hold back what was gathered before: put this layer outside of [`IsolateLayer`](crate::isolate::IsolateLayer).
 //!
-//! What waits depends on who reads the upstream. hyper's HTTP/2 client keeps all that came; its HTTP/1 client gives one chunk
+//! What waits depends on who reads the upstream. hyper's HTTP/2 client keeps all that came. Its HTTP/1 client gives one chunk
 //! at a time and reads the next when that was taken, so that of a chunked answer hardly ever two wait.
 
 mod body;

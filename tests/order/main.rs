@@ -69,9 +69,9 @@ fn around(outer: Room, inner: Room) -> impl Fn(&[Room]) -> bool {
     }
 }
 
-/// Two events, and then?
+/// Two events, of which the second does not wait behind the first, and then?
 fn two() -> Script {
-    Script::new().data("data: 1\n\n").data("data: 2\n\n")
+    Script::new().data("data: 1\n\n").pending().data("data: 2\n\n")
 }
 
 async fn body(call: Call) -> BoxBody {

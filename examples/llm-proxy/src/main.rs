@@ -10,6 +10,7 @@ use tokio::{net::TcpListener, runtime::Runtime};
 use tower::{BoxError, ServiceBuilder, service_fn};
 use tower_lifeline::{
     abort::{AbortLayer, AbortRegistry},
+    coalesce::CoalesceLayer,
     detach::DetachLayer,
     early_head::EarlyHeadLayer,
     error::ErrorChain,
@@ -119,7 +120,9 @@ async fn run(options: Options) -> Result<(), BoxError> {
         .layer(TeeLayer::recording(choices::capture(options.capture, &captured)))
         .layer(TerminatorGuardLayer)
         .layer(TeeLayer::usage())
+        .layer(TeeLayer::new(books.gaps()))
         .layer(TeeRequestLayer::recording(choices::beginning(options.early_head)))
+        .layer(CoalesceLayer::new(options.coalesce.unwrap_or(0)))
         .service(service_fn({
             let forward = forward.clone();
             move |request| reply::or_refusal(forward.clone(), request)
