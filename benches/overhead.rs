@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench overhead`. The subjects take turns, round by round, so that whatever else the machine does hits all
 //! alike; the median round counts. The first frame is taken before the allocations are counted: what is allocated per
-//! response is not per frame.
+//! response is not per frame. A frame is always one of the upstream's, also where several are gathered into one.
 
 #![allow(clippy::expect_used)] // A bench that can not run shall say so.
 
@@ -19,11 +19,12 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
-use tokio::{runtime, time::Instant};
+use tokio::{runtime, task::unconstrained, time::Instant};
 use tower_http::timeout::TimeoutBody;
 use tower_lifeline::{
     Media,
     abort::{AbortBody, AbortHandle},
+    coalesce::CoalesceBody,
     detach::{DetachBody, DetachLayer, DrainLimits},
     error::BoxError,
     final_frame::{Final, FinalFrameBody},
@@ -69,7 +70,10 @@ where
     UnsyncBoxBody::new(body.map_err(Into::into))
 }
 
-fn tee(body: Events) -> impl Body<Data = Bytes, Error = Infallible> {
+fn tee<B>(body: B) -> impl Body<Data = Bytes, Error = Infallible>
+where
+    B: Body<Data = Bytes, Error = Infallible>,
+{
     TeeBody::new(body, Recording::new(Limit::last(64 * 1024)).sink())
 }
 
@@ -82,7 +86,14 @@ fn detached<B: Body + Send + 'static>(body: B) -> DetachBody<B> {
     DetachBody::new(body, &DetachLayer::new(DrainLimits::new()))
 }
 
-fn stack(events: Events) -> Boxed {
+fn gathered(events: Events) -> CoalesceBody<Events> {
+    CoalesceBody::new(events, 16 * 1024)
+}
+
+fn stack<B>(events: B) -> Boxed
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
     let finalized = FinalizeBody::new(tee(events), |ending| drop(black_box(ending)));
     let abortable = AbortBody::new(limited(finalized), &AbortHandle::new());
     let ended = FinalFrameBody::new(detached(abortable), Media::EventStream, Final::by_media);
@@ -91,7 +102,7 @@ fn stack(events: Events) -> Boxed {
 
 type Subject = (&'static str, fn(Events) -> Boxed);
 
-const SUBJECTS: [Subject; 10] = [
+const SUBJECTS: [Subject; 12] = [
     ("bare body", |events| boxed(events)),
     ("tower-http TimeoutBody", |events| boxed(TimeoutBody::new(MINUTE, events))),
     ("tee, last 64 KiB", |events| boxed(tee(events))),
@@ -103,7 +114,10 @@ const SUBJECTS: [Subject; 10] = [
         boxed(FinalFrameBody::new(events, Media::EventStream, Final::by_media))
     }),
     ("keepalive", |events| boxed(IdleKeepaliveBody::new(events, MINUTE, Heartbeat::comment()))),
-    ("all seven", stack),
+    ("all seven", |events| stack(events)),
+    // Here every frame waits behind the one before; where none does it costs as much and gathers nothing.
+    ("coalesce, 16 KiB", |events| boxed(gathered(events))),
+    ("all seven, and coalesce", |events| stack(gathered(events))),
 ];
 
 /// Reads a body to its end: nanoseconds per frame.
@@ -142,17 +156,17 @@ fn main() {
     for ((name, make), median) in SUBJECTS.iter().zip(&medians) {
         let mut body = make(Events(FRAMES));
         let (mut allocations, frames) = (0, FRAMES - 1);
-        runtime.block_on(async {
+        runtime.block_on(unconstrained(async {
             let _ = body.frame().await;
             let counted = measure(|| {
-                // Polled outside of a task: no budget, so that it never yields in here.
+                // There is no budget, so that it never yields in here.
                 let mut cx = Context::from_waker(std::task::Waker::noop());
                 while let Poll::Ready(Some(frame)) = Pin::new(&mut body).poll_frame(&mut cx) {
                     let _ = black_box(frame);
                 }
             });
             allocations = counted.count_total;
-        });
+        }));
         let allocations = allocations as f64 / f64::from(frames);
         println!(
             "{name:24} {median:9.1} {:9.2} {:15.2} {allocations:13.5}",

@@ -20,6 +20,7 @@
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
 //! | `TerminatorGuardLayer` (feature `usage`) | turns an end without the dialect's terminator into an error | at such an end |
 //! | [`FirstFrameLayer`](first_frame) | commits the head only when the stream has begun, so that a failure before is a status | no |
+//! | [`CoalesceLayer`](coalesce) | makes one frame of those that are already waiting | no |
 //! | [`IsolateLayer`](isolate) | reads a body that blocks its thread on a thread of its own | no |
 //!
 //! # The order
@@ -81,13 +82,15 @@
 //!
 //! Nothing is boxed or changed of a service's error. No body needs to be `Default`, `Sync` or `Clone`. After the end a body
 //! gives `None` for ever and its inner body is gone. Every frame costs tokio's cooperative budget, so that a body that is
-//! always ready starves nobody. 101 and CONNECT pass untouched. Nothing allocates per frame. tokio's clock is the only one.
+//! always ready starves nobody. 101 and CONNECT pass untouched. Nothing allocates per frame
+//! ([`coalesce`] does once for what it makes of several). tokio's clock is the only one.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod abort;
 mod align;
 mod aligned;
+pub mod coalesce;
 mod contain;
 mod cut;
 pub mod detach;

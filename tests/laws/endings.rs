@@ -89,14 +89,14 @@ async fn a_body_that_flags_its_last_frame_has_completed_with_it() {
 // truths.md 1: hyper drops it after the last byte, even if it would be pending for ever.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_dropped_at_its_exact_size_has_completed() {
-    let script = || Script::new().data("abc").data("de").stall().exact_size(5);
+    let script = || Script::new().data("abc").pending().data("de").stall().exact_size(5);
     reports(Outcome::Completed, Reader::Frames(2), script).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_dropped_at_its_content_length_has_completed() {
     reports_with_head(Outcome::Completed, Reader::Frames(2), Method::GET, || {
-        let mut response = reply(SSE, Script::new().data("abc").data("de").stall());
+        let mut response = reply(SSE, Script::new().data("abc").pending().data("de").stall());
         response.headers_mut().insert(header::CONTENT_LENGTH, 5.into());
         response
     })

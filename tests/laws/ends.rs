@@ -109,7 +109,8 @@ async fn behind_a_true_end_of_stream_comes_nothing_but_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_adds_nothing_gives_the_hints_of_the_bare_body() {
-    for subject in all() {
+    // What gathers reads on behind a frame, so that it knows of the end sooner.
+    for subject in all().filter(|subject| !subject.gathers()) {
         for (name, response) in SIZED.into_iter().filter(|_| subject.keeps_sizes()) {
             let seen = observe(subject.body(&Probe::new(), response()).await).await;
             assert_eq!(seen, observe(response().into_body()).await, "{subject}, {name}");
@@ -131,7 +132,9 @@ async fn the_end_of_stream_flag_of_the_inner_body_is_kept() {
             let script = Script::new().data("data: 1\n\n").data("data: 2\n\n");
             let seen = observe(subject.body(&Probe::new(), reply(media, script)).await).await;
             let flags: Vec<_> = seen.iter().map(|seen| seen.end_of_stream).collect();
-            assert_eq!(flags, [false, false, true], "{subject} {media}");
+            let expected =
+                if subject.gathers() { &[false, true][..] } else { &[false, false, true] };
+            assert_eq!(flags, expected, "{subject} {media}");
         }
     }
 }

@@ -30,7 +30,7 @@ const SCRIPTS: [fn() -> Script; 5] = [
     || Script::new().stall(),
     || Script::new().data("data: 1\n\ndata: 2").stall(),
     || Script::new().sleep(Duration::from_secs(3600)).data("x"),
-    || Script::new().data("data: 1\n\n").data("data: 2\n\n"),
+    || Script::new().data("data: 1\n\n").pending().pending().data("data: 2\n\n"),
     || Script::new().data("x").exact_size(1).stall(),
 ];
 

@@ -11,6 +11,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxSer
 use tower_lifeline::{
     Media,
     abort::{AbortBody, AbortLayer},
+    coalesce::{CoalesceBody, CoalesceLayer},
     detach::{DetachBody, DetachLayer, DrainLimits},
     early_head::EarlyHeadLayer,
     error::BoxError,
@@ -48,6 +49,9 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(15);
 /// How long a body is read on whose reader has left.
 pub(crate) const DRAIN: Duration = Duration::from_secs(60);
 
+/// How many bytes are gathered from frames that wait.
+const GATHERED: usize = 32;
+
 const AGES: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,7 @@ pub(crate) enum Part {
     EarlyHead,
     FirstFrame,
     Isolate,
+    Coalesce,
     #[cfg(feature = "replay")]
     Replay,
     IncludeUsage,
@@ -182,6 +187,9 @@ static ALL: &[Subject] = &[
     Subject::layer("FirstFrameLayer", &[Part::FirstFrame], |upstream, _| {
         boxed(FirstFrameLayer::new(|_| Begin::any_byte()).layer(upstream))
     }),
+    Subject::layer("CoalesceLayer", &[Part::Coalesce], |upstream, _| {
+        boxed(CoalesceLayer::new(GATHERED).layer(upstream))
+    }),
     STACK,
     REVERSE,
     Subject::without_layer("TeeBody", &[Part::Tee], |upstream, probe| {
@@ -218,6 +226,9 @@ static ALL: &[Subject] = &[
     }),
     Subject::without_layer("DetachBody", &[Part::Detach], |upstream, _| {
         wrapped(upstream, |body, _| DetachBody::new(body, &drains()))
+    }),
+    Subject::without_layer("CoalesceBody", &[Part::Coalesce], |upstream, _| {
+        wrapped(upstream, |body, _| CoalesceBody::new(body, GATHERED))
     }),
     // Its service gets a request body of another type, so what becomes of the request is for its own tests.
     #[cfg(feature = "replay")]
@@ -322,13 +333,18 @@ impl Subject {
 
     /// Hands every frame on as it is, and knows nothing of events.
     pub(crate) fn keeps_frames(&self) -> bool {
-        let shapers = [Part::IdleKeepalive, Part::FinalFrame, Part::IncludeUsage];
+        let shapers = [Part::IdleKeepalive, Part::FinalFrame, Part::IncludeUsage, Part::Coalesce];
         !shapers.iter().any(|part| self.has(*part))
     }
 
     /// Stands aside where the size is known. IncludeUsage takes it away: what it takes out is there because it asked.
     pub(crate) fn keeps_sizes(&self) -> bool {
         !self.has(Part::IncludeUsage)
+    }
+
+    /// Makes one frame of several that wait: the bytes are the same, their boundaries are not.
+    pub(crate) fn gathers(&self) -> bool {
+        self.has(Part::Coalesce)
     }
 
     /// Reads no frame before its reader asks for one. FirstFrame does: it must, to know whether there is any.

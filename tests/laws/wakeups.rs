@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use testkit::{Gate, Script, Wakes, drain};
-use tokio::time::{advance, sleep, timeout};
+use tokio::{
+    task::yield_now,
+    time::{advance, sleep, timeout},
+};
 
 use crate::{
     probe::Probe,
@@ -30,10 +33,13 @@ async fn a_layer_polls_its_inner_body_no_more_often_than_its_reader_would_have()
     for subject in all() {
         for media in [PLAIN, SSE] {
             let probe = Probe::new();
+            yield_now().await; // Of a wake-up that came too late for the body before.
             drain(subject.body(&probe, reply(media, ticking())).await).await;
             // The timer of a heartbeat that was not needed fires once in an interval.
             let timers = if subject.has(Part::IdleKeepalive) { 100 / 15 } else { 0 };
-            let allowed = polls..=polls + timers;
+            // What gathers asks on until nothing waits, and is asked again, and woken, for what it has handed on since.
+            let ahead = if subject.gathers() { 200 } else { 0 };
+            let allowed = polls..=polls + timers + ahead;
             assert!(allowed.contains(&probe.log.polls()), "{subject} {media}: {allowed:?}");
         }
     }

@@ -13,6 +13,7 @@ use testkit::Script;
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxService};
 use tower_lifeline::{
     abort::{AbortHandle, AbortLayer},
+    coalesce::CoalesceLayer,
     detach::{DetachLayer, DrainLimits},
     early_head::EarlyHeadLayer,
     error::BoxError,
@@ -39,10 +40,11 @@ pub(crate) enum Room {
     Finalize,
     Tee,
     FirstFrame,
+    Coalesce,
 }
 
 /// All of them, in the documented order.
-pub(crate) const ROOMS: [Room; 9] = [
+pub(crate) const ROOMS: [Room; 10] = [
     Room::IdleKeepalive,
     Room::FinalFrame,
     Room::Detach,
@@ -52,6 +54,7 @@ pub(crate) const ROOMS: [Room; 9] = [
     Room::Finalize,
     Room::Tee,
     Room::FirstFrame,
+    Room::Coalesce,
 ];
 
 /// What a time limit is in these courses.
@@ -74,7 +77,7 @@ fn permutations(left: &[Room]) -> Vec<Vec<Room>> {
 }
 
 /// The orders to play: with Finalize and Tee, every order of every two others; then so many random orders of all, or all
-/// 362,880 of them when the variable `ORDERS` is `all`.
+/// 3,628,800 of them when the variable `ORDERS` is `all`.
 pub(crate) fn orders() -> Vec<Vec<Room>> {
     if std::env::var("ORDERS").is_ok_and(|orders| orders == "all") {
         return permutations(&ROOMS);
@@ -148,6 +151,7 @@ fn add(room: Room, inner: Boxed, probe: &Probe) -> Boxed {
             boxed(TimeoutsLayer::new(limits.unread(LIMIT)).layer(inner))
         }
         Room::FirstFrame => boxed(FirstFrameLayer::by_media().layer(inner)),
+        Room::Coalesce => boxed(CoalesceLayer::new(16 * 1024).layer(inner)),
         Room::Abort => boxed(AbortLayer::new(move |_| probe.handle.clone()).layer(inner)),
         Room::Tee => boxed(TeeLayer::recording(Limit::first(1000)).layer(inner)),
         Room::Finalize => {

@@ -10,6 +10,7 @@ use tokio::{net::TcpListener, runtime::Runtime};
 use tower::{BoxError, ServiceBuilder, service_fn};
 use tower_lifeline::{
     abort::{AbortLayer, AbortRegistry},
+    coalesce::CoalesceLayer,
     detach::DetachLayer,
     early_head::EarlyHeadLayer,
     error::ErrorChain,
@@ -121,6 +122,8 @@ async fn run(options: Options) -> Result<(), BoxError> {
         .layer(choices::replay(&options, &captured))
         .layer(TerminatorGuardLayer)
         .layer(TeeLayer::usage())
+        .layer(TeeLayer::new(books.gaps()))
+        .layer(CoalesceLayer::new(options.coalesce.unwrap_or(0)))
         .service(service_fn({
             let forward = forward.clone();
             move |request| reply::or_refusal(forward.clone(), request)

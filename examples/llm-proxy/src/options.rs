@@ -108,6 +108,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH")]
     pub(crate) ledger: Option<PathBuf>,
 
+    /// Gather frames of an answer that are already waiting into writes of up to so many bytes, or `off`;
+    /// nothing is ever waited for
+    #[arg(long, value_name = "N", default_value = "16KiB", value_parser = size, allow_hyphen_values = true)]
+    pub(crate) coalesce: Limit<usize>,
+
     /// On SIGTERM or SIGINT let streams finish for so long, then abort them; `off` waits for all of them.
     /// A second signal ends the wait
     #[arg(long, value_name = "D", default_value = "5s", value_parser = grace, allow_hyphen_values = true)]

@@ -1,12 +1,19 @@
 //! The endings in numbers, for `GET /metrics`.
 
+use bytes::Bytes;
+use http::request::Parts;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+use tokio::time::Instant;
+use tower_lifeline::tee::Sink;
 
-use super::row::{Cost, Row};
+use super::{
+    Books,
+    row::{Cost, Row},
+};
 use crate::ledger::Troubles;
 
 #[cfg(test)]
@@ -20,6 +27,11 @@ const SECONDS: [f64; 16] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0,
 ];
 
+/// From words of one read to the silence before a time limit.
+const GAPS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+];
+
 /// Counts of the endings so far. Cheap to clone; clones are the same counts.
 #[derive(Clone, Debug)]
 pub(super) struct Metrics {
@@ -28,6 +40,7 @@ pub(super) struct Metrics {
     head: Histogram,
     first_frame: Histogram,
     duration: Histogram,
+    gap: Histogram,
     /// Of the file, if there is one.
     pub(super) ledger: Troubles,
 }
@@ -61,8 +74,9 @@ impl Default for Metrics {
             drop(tokens.get_or_create(&Kind { kind }));
         }
         let [head, first_frame, duration] = [(); 3].map(|()| Histogram::new(SECONDS));
-        let (exchanges, ledger) = (Family::default(), Troubles::default());
-        Self { exchanges, tokens, head, first_frame, duration, ledger }
+        let (exchanges, gap, ledger) =
+            (Family::default(), Histogram::new(GAPS), Troubles::default());
+        Self { exchanges, tokens, head, first_frame, duration, gap, ledger }
     }
 }
 
@@ -99,6 +113,7 @@ impl Metrics {
             ("time_to_head", "From a request to the head of the response", &self.head),
             ("time_to_first_frame", "From a request to the first of the body", &self.first_frame),
             ("exchange_duration", "From a request to the end of its response", &self.duration),
+            ("frame_gap", "From one frame of a response, as it was taken, to the next", &self.gap),
         ] {
             all.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         }
@@ -128,6 +143,33 @@ impl Metrics {
         // A string takes all that is written to it.
         let _ = encode(&mut text, &all);
         text
+    }
+}
+
+impl Books {
+    /// What measures the silences within each response.
+    pub(crate) fn gaps(&self) -> impl Fn(&Parts) -> Gaps + Clone + use<> {
+        let histogram = self.metrics.gap.clone();
+        move |_| Gaps { histogram: histogram.clone(), last: None }
+    }
+}
+
+/// Counts how long a response is silent between two frames, while it streams: a silence shows before the stream ends.
+#[derive(Debug)]
+pub(crate) struct Gaps {
+    histogram: Histogram,
+    last: Option<Instant>,
+}
+
+impl Sink for Gaps {
+    fn data(&mut self, data: Bytes) {
+        if data.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        if let Some(last) = self.last.replace(now) {
+            self.histogram.observe(now.duration_since(last).as_secs_f64());
+        }
     }
 }
 

@@ -34,6 +34,7 @@ fn nothing_given_means_the_documented_defaults() {
     assert_eq!(options.capture, Some(1024 * 1024));
     assert_eq!(options.capture_total, Some(256 * 1024 * 1024));
     assert_eq!(options.ledger, None);
+    assert_eq!(options.coalesce, Some(16 * 1024));
     assert_eq!(options.command, None);
     assert_eq!(options.grace, Some(Duration::from_secs(5)));
     assert_eq!(options.layers, Layers::All);
@@ -59,6 +60,7 @@ fn every_option_can_be_given() {
         "--grace=0ms",
         "--capture=64KiB",
         "--capture-total=2GiB",
+        "--coalesce=4KiB",
         "--layers=none",
     ])
     .unwrap();
@@ -81,6 +83,7 @@ fn every_option_can_be_given() {
     assert_eq!(options.grace, Some(Duration::ZERO));
     assert_eq!(options.capture, Some(65536));
     assert_eq!(options.capture_total, Some(2 * 1024 * 1024 * 1024));
+    assert_eq!(options.coalesce, Some(4096));
     assert_eq!(options.layers, Layers::None);
 }
 
@@ -97,7 +100,14 @@ const DURATIONS: [&str; 8] = [
 
 #[test]
 fn off_switches_a_limit_off() {
-    let others = ["--drain-bytes", "--drain-streams", "--capture", "--capture-total", "--grace"];
+    let others = [
+        "--drain-bytes",
+        "--drain-streams",
+        "--capture",
+        "--capture-total",
+        "--coalesce",
+        "--grace",
+    ];
     let off: Vec<String> =
         DURATIONS.iter().chain(&others).map(|option| format!("{option}=off")).collect();
     let options = read(&off.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
@@ -109,6 +119,7 @@ fn off_switches_a_limit_off() {
     assert_eq!((options.early_head, options.drain), (None, None));
     assert_eq!((options.drain_bytes, options.drain_streams), (None, None));
     assert_eq!((options.capture, options.capture_total), (None, None));
+    assert_eq!(options.coalesce, None);
     assert_eq!(options.grace, None);
 }
 
@@ -140,6 +151,8 @@ fn a_bad_value_is_refused_with_a_message_that_names_the_option() {
         ("--capture", "-1B"),
         ("--keepalive", "-1s"),
         ("--capture-total", "much"),
+        ("--coalesce", "16KB"),
+        ("--coalesce", "-1"),
         ("--drain-bytes", "1MB"),
         ("--drain-streams", "1.5"),
         ("--drain-streams", "-1"),
@@ -191,6 +204,7 @@ fn help_explains_every_option_with_its_default() {
         "15s",
         "1MiB",
         "256MiB",
+        "16KiB",
         "all",
     ] {
         assert!(options.contains(&format!("[default: {default}")), "{default}");
@@ -198,7 +212,7 @@ fn help_explains_every_option_with_its_default() {
     let count = |default: &str| options.matches(&format!("[default: {default}]")).count();
     assert_eq!([count("120s"), count("60s"), count("5s")], [3, 1, 1]);
     assert_eq!([count("off"), count("1MiB"), count("100")], [3, 2, 1]);
-    assert_eq!(options.matches("[default:").count(), 19);
+    assert_eq!(options.matches("[default:").count(), 20);
 }
 
 #[test]

@@ -102,6 +102,7 @@ fn help_explains_every_option_with_its_default() {
         ("--grace <D>", "5s"),
         ("--capture <N>", "1MiB"),
         ("--capture-total <N>", "256MiB"),
+        ("--coalesce <N>", "16KiB"),
         ("--ledger <PATH>", "in memory"),
         ("--layers <WHICH>", "all"),
     ] {
@@ -144,6 +145,8 @@ fn a_bad_value_is_refused_with_code_2_by_the_name_of_its_option() {
         ("--capture", "-1"),
         ("--capture-total", "much"),
         ("--capture-total", "99999999999999999999GiB"),
+        ("--coalesce", "16KB"),
+        ("--coalesce", "always"),
         ("--layers", "some"),
     ] {
         let output = run(&[&format!("{option}={value}")]);

@@ -8,6 +8,7 @@ mod common;
 mod aborts;
 mod admin;
 mod client;
+mod coalesce;
 mod command_line;
 mod dodge;
 mod drain;

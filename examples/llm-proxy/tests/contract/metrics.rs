@@ -1,5 +1,7 @@
 //! `GET /metrics`: what is counted, and that it reads as Prometheus wants it.
 
+use std::time::Duration;
+
 use testkit::{Gate, H1, How, Play, Upstream};
 
 use self::text::Scrape;
@@ -66,6 +68,7 @@ async fn before_anything_has_happened_everything_is_zero_and_well_named() {
             ("llm_proxy_captured_bytes", "gauge"),
             ("llm_proxy_draining_exchanges", "gauge"),
             ("llm_proxy_exchange_duration_seconds", "histogram"),
+            ("llm_proxy_frame_gap_seconds", "histogram"),
             ("llm_proxy_ledger_errors", "counter"),
             ("llm_proxy_ledger_lost_endings", "counter"),
             ("llm_proxy_live_exchanges", "gauge"),
@@ -143,6 +146,41 @@ async fn an_exchange_without_a_head_counts_for_its_duration_only() {
     let counts =
         HISTOGRAMS.map(|name| scrape.value(&format!("llm_proxy_{name}_seconds_count"), &[]));
     assert_eq!(counts, [0.0, 0.0, 1.0]);
+}
+
+// A silence is told while its stream still lives, and the one before the first frame is none of these.
+#[tokio::test]
+async fn the_silences_between_two_frames_are_counted_as_they_end() {
+    let pause = Duration::from_millis(300);
+    let (second, third, end) = (Gate::new(), Gate::new(), Gate::new());
+    let play = Play::new().head_sse().sleep(pause).chunk(DELTA).wait(&second).chunk(DELTA);
+    let play = play.wait(&third).chunk(DELTA).wait(&end).chunk(DONE).last_chunk();
+    let upstream = Upstream::start([play]).await;
+    let proxy = Proxy::before(upstream.addr(), &[]).await;
+    let gaps = async || {
+        let scrape = scrape(&proxy).await;
+        let named = |suffix| scrape.value(&format!("llm_proxy_frame_gap_seconds_{suffix}"), &[]);
+        (named("count"), named("sum"))
+    };
+    let mut client = Client::get(Wire::H1, &proxy, "/v1/chat/completions").await;
+    client.read_until(DELTA).await;
+    assert_eq!(gaps().await, (0.0, 0.0));
+
+    tokio::time::sleep(pause).await;
+    second.open();
+    client.read_until(DELTA).await;
+    let (count, first) = gaps().await;
+    assert_eq!(count, 1.0);
+    // The upstream's clock and the proxy's are not started together.
+    assert!(first >= 0.9 * pause.as_secs_f64() && first < LIMIT.as_secs_f64(), "{first}");
+
+    third.open();
+    client.read_until(DELTA).await;
+    end.open();
+    client.rest().await;
+    let (count, all) = gaps().await;
+    assert_eq!(count, 3.0);
+    assert!(all >= first, "{all}");
 }
 
 #[tokio::test]
