@@ -346,9 +346,9 @@ const TABLE: &str = "
 | Cohere v2 | complete | - | 12 | 3 | - | COMPLETE | reported | seen |
 | Cohere v2 | cut in the middle | - | - | - | - | - | unknown | missing |
 | Cohere v2 | no usage asked | - | - | - | - | COMPLETE | unknown | seen |
-| Bedrock Converse | complete | - | 12 | 3 | 4 | end_turn | reported | seen |
-| Bedrock Converse | cut in the middle | - | - | - | - | - | unknown | none |
-| Bedrock Converse | no usage asked | - | - | - | - | end_turn | unknown | seen |
+| Bedrock Converse | complete | m | 12 | 3 | 4 | end_turn | reported | seen |
+| Bedrock Converse | cut in the middle | m | - | - | - | - | unknown | none |
+| Bedrock Converse | no usage asked | m | - | - | - | end_turn | unknown | seen |
 | Bedrock Invoke | complete | m-1 | 12 | 3 | - | end_turn | reported | seen |
 | Bedrock Invoke | cut in the middle | m-1 | 12 | - | - | - | partial | none |
 | Bedrock Invoke | no usage asked | m-1 | - | - | - | end_turn | unknown | seen |

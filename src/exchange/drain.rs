@@ -1,6 +1,6 @@
 //! What is read of a response after its client left.
 
-use super::{Exchange, life::Drain};
+use super::{Cause, Exchange, life::Drain};
 use crate::{cut::lock, watch::End};
 
 /// How the reading after the client left came to its end.
@@ -53,7 +53,7 @@ impl Exchange {
     /// The client left, and the rest is to be read: records that as the cause. Refused when the exchange has a cause
     /// already.
     pub(crate) fn depart(&self) -> bool {
-        let cause = self.departure();
+        let cause = self.unless_told(Cause::Disconnected);
         let mut life = lock(&self.0.life);
         if life.settled || life.cause.is_some() {
             return false;

@@ -117,13 +117,13 @@ impl Exchange {
         first
     }
 
-    /// What it means that the client leaves now: nothing any more, where the stream has said itself how it ended.
-    pub(crate) fn departure(&self) -> Cause {
+    /// What it means that the body ended, or that the client leaves now: what the stream said itself, if it did.
+    pub(crate) fn unless_told(&self, observed: Cause) -> Cause {
         #[cfg(feature = "usage")]
         if let Some(end) = self.fact::<UsageReport>().and_then(|report| report.told_end()) {
             return end;
         }
-        Cause::Disconnected
+        observed
     }
 
     /// Ends the exchange with the first cause, or with `observed` if nobody recorded one. From here on an abort comes

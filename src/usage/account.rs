@@ -190,6 +190,11 @@ impl Account {
         self.publish();
     }
 
+    /// What the answer says later on wins.
+    pub(super) fn asked_of(&mut self, model: Option<String>) {
+        self.report.update(|usage| usage.model = short(model.as_deref()));
+    }
+
     fn fail(&mut self) {
         self.failed = true;
         self.publish();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
+
 use super::{
     dialects::{self, Grammar},
     framing::Medium,
@@ -108,6 +110,15 @@ impl Dialect {
         } else {
             None
         }
+    }
+
+    /// The model that is asked, where the path is all that tells.
+    pub(super) fn model_of_path(self, path: &str) -> Option<String> {
+        if !matches!(self, Self::BedrockConverse | Self::BedrockInvoke) {
+            return None;
+        }
+        let model = path.split("/model/").nth(1)?.split('/').next()?;
+        Some(percent_decode_str(model).decode_utf8().ok()?.into_owned())
     }
 
     /// Whether its responses have such a content type.

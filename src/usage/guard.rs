@@ -143,19 +143,11 @@ where
 /// Judges a clean end, and records what it was.
 fn judge(exchange: &Exchange) -> Option<MissingTerminator> {
     let usage = exchange.fact::<UsageReport>()?.usage();
-    if usage.error_event {
-        exchange.record(error_event());
-        return None;
-    }
-    (usage.terminator == Terminator::Missing).then(|| {
+    // An event that told of a failure is the end of it, and the client has read that.
+    (!usage.error_event && usage.terminator == Terminator::Missing).then(|| {
         exchange.record(Cause::Truncated);
         MissingTerminator(())
     })
-}
-
-/// An event of the stream told of a failure.
-fn error_event() -> Cause {
-    Cause::Failed { reason: Some("upstream_error_event".into()), error: None }
 }
 
 impl UsageReport {
@@ -164,7 +156,10 @@ impl UsageReport {
     pub(crate) fn told_end(&self) -> Option<Cause> {
         let usage = self.usage();
         if usage.error_event {
-            return Some(error_event());
+            return Some(Cause::Failed {
+                reason: Some("upstream_error_event".into()),
+                error: None,
+            });
         }
         let last = usage.dialect.is_some_and(Dialect::has_terminator);
         (last && usage.terminator == Terminator::Seen).then_some(Cause::Completed)

@@ -45,7 +45,9 @@ impl UsageMeter {
     /// the guess back, and the first event that is recognised decides.
     pub fn for_path(path: &str) -> Self {
         let mut meter = Self::new(None);
-        meter.account.guess(Dialect::of_path(path));
+        let dialect = Dialect::of_path(path);
+        meter.account.guess(dialect);
+        meter.account.asked_of(dialect.and_then(|dialect| dialect.model_of_path(path)));
         meter
     }
 

@@ -130,7 +130,7 @@ fn a_response_of_invoke_is_counted_in_its_head() {
     }
     meter.head(&head);
     let usage = read(meter, [Bytes::from("{\"generation\":\"Hi\"}")]);
-    let expected = "bedrock_invoke - in 34 out 8 cached 4 written - thoughts - - reported none";
+    let expected = "bedrock_invoke m in 34 out 8 cached 4 written - thoughts - - reported none";
     assert_eq!(line(&usage), expected);
 }
 

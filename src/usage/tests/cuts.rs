@@ -120,9 +120,9 @@ fn bedrock_says_nothing_before_its_last_messages() {
     assert_eq!(
         stages("bedrock_converse"),
         [
-            "bedrock_converse - in - out - cached - written - thoughts - - unknown none",
-            "bedrock_converse - in - out - cached - written - thoughts - end_turn unknown seen",
-            "bedrock_converse - in 135 out 142 cached 100 written 20 thoughts - end_turn reported seen",
+            "bedrock_converse m in - out - cached - written - thoughts - - unknown none",
+            "bedrock_converse m in - out - cached - written - thoughts - end_turn unknown seen",
+            "bedrock_converse m in 135 out 142 cached 100 written 20 thoughts - end_turn reported seen",
         ]
     );
     let stages = stages("bedrock_invoke");

@@ -37,6 +37,20 @@ fn a_path_tells_the_dialect() {
 }
 
 #[test]
+fn a_path_tells_the_model_where_the_answer_does_not() {
+    for (path, model) in [
+        ("/model/anthropic.claude-3%3A0/converse-stream", Some("anthropic.claude-3:0")),
+        ("/model/m/invoke", Some("m")),
+        ("/model/%FF/invoke", None),
+        ("/converse", None),
+        ("/model/m/v1/chat/completions", None),
+    ] {
+        let meter = UsageMeter::for_path(path);
+        assert_eq!(meter.report().usage().model.as_deref(), model, "{path}");
+    }
+}
+
+#[test]
 fn a_content_type_takes_a_guess_back() {
     let detect = |path, content_type| Dialect::detect(path, Some(content_type));
     assert_eq!(detect("/v1/messages", "TEXT/Event-Stream;charset=utf-8"), Some(Dialect::Anthropic));

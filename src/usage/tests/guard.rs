@@ -95,6 +95,14 @@ async fn an_error_event_of_the_upstreams_own_is_handed_on_and_the_exchange_has_f
 }
 
 #[tokio::test]
+async fn an_error_event_under_a_length_is_a_failure_too() {
+    let script = Script::new().data(REFUSED).exact_size(REFUSED.len() as u64);
+    let (seen, ending) = seen(CHAT, sse(script)).await;
+    assert!(seen.error.is_none());
+    assert_eq!((ending.outcome, ending.reason()), (Outcome::Failed, Some("upstream_error_event")));
+}
+
+#[tokio::test]
 async fn where_nothing_can_be_missing_every_end_is_believed() {
     let of = |media: &str, script: Script| {
         Response::builder().header("content-type", media).body(script).unwrap()

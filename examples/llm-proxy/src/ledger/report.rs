@@ -18,7 +18,7 @@ const QUERY: &str = "SELECT
     date(ended_at / 1000, 'unixepoch'),
     coalesce(usage_model, '-'),
     count(*),
-    total(usage_certainty <> 'reported'),
+    total(usage_certainty <> 'reported' AND method <> 'HEAD' AND coalesce(status, 200) BETWEEN 200 AND 299),
     total(usage_input_tokens),
     total(usage_output_tokens),
     total(usage_cached_tokens),
