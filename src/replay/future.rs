@@ -4,24 +4,23 @@ use std::{
     fmt, mem,
     panic::resume_unwind,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, request::Parts, response};
+use http::{Method, Request, Response, request::Parts};
 use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
 
 use super::{
-    Key, MakeKey, Recorded, ReplayBody, ReplayRequest, ReplayStore, Replayed, Shared,
-    flight::{Call, Called, Came, Flights, Seat},
-    policy::{kept, may_keep, may_share},
-    recorder::Recorder,
+    MakeKey, Recorded, ReplayBody, ReplayRequest, ReplayStore, Shared,
+    about::{About, Own},
+    flight::{Came, Seat},
     request::Held,
 };
-use crate::{cut::lock, error::BoxError, exchange::Exchange, head::Framing, watch::Watched};
+use crate::{cut::lock, error::BoxError, exchange::Exchange};
 
 /// The response future of [`Replay`](super::Replay).
 #[pin_project]
@@ -36,10 +35,10 @@ pub struct ReplayFuture<S, F: Future, A: Body, T, K> {
 }
 
 /// What it takes to call the service.
-struct Asked<S, A: Body> {
-    inner: S,
-    request: Parts,
-    body: Held<A>,
+pub(super) struct Asked<S, A: Body> {
+    pub(super) inner: S,
+    pub(super) request: Parts,
+    pub(super) body: Held<A>,
 }
 
 /// For what.
@@ -51,17 +50,6 @@ enum Waits<O> {
 }
 
 type Get = Pin<Box<dyn Future<Output = Option<Recorded>> + Send>>;
-/// What came of a call that is not shared after all, for the one whose request it was.
-type Own<O> = Arc<Mutex<Option<O>>>;
-
-/// What there is to know of an answer besides itself.
-struct About<T, K> {
-    key: Option<Key>,
-    shared: Arc<Shared<T, K>>,
-    exchange: Exchange,
-    method: Method,
-    path: Arc<str>,
-}
 
 impl<S, F: Future, A: Body<Data = Bytes>, T, K> ReplayFuture<S, F, A, T, K> {
     /// Asks for an answer, and calls the service if there is none.
@@ -115,7 +103,10 @@ where
                     *this.waits = match (about.key, &about.shared.flights) {
                         (None, _) => Waits::Service,
                         (Some(key), None) => Waits::Store(Box::pin(about.shared.store.get(&key))),
-                        (Some(key), Some(flights)) => about.board(key, flights, this.asked),
+                        (Some(key), Some(flights)) => {
+                            let (seat, own) = about.board(key, flights, this.asked);
+                            Waits::Others(seat, own)
+                        }
                     };
                 }
                 Waits::Store(get) => {
@@ -158,130 +149,6 @@ where
                     return Poll::Ready(result.map(|response| about.live(response)));
                 }
             }
-        }
-    }
-}
-
-impl<T: ReplayStore, K> About<T, K> {
-    fn hit<B>(&self, recorded: Recorded) -> Response<ReplayBody<B, T>> {
-        self.exchange.insert(Replayed::Hit);
-        self.exchange.insert(recorded.terminator());
-        let mut response = Response::new(());
-        *response.status_mut() = recorded.status();
-        *response.headers_mut() = recorded.headers().clone();
-        response.map(|()| ReplayBody::replayed(recorded, self.shared.paced))
-    }
-
-    fn misses(&self) {
-        if self.key.is_some() {
-            self.exchange.insert(Replayed::Miss);
-        }
-    }
-
-    /// The answer as it comes, kept for others if it may be.
-    fn live<B: Body<Data = Bytes>>(&self, response: Response<B>) -> Response<ReplayBody<B, T>> {
-        let (head, body) = response.into_parts();
-        let framing = Framing::of(&self.method, &head, &body);
-        let key = self.key.filter(|_| may_keep(&self.method, &head, &framing));
-        let recorder = key.map(|key| {
-            Recorder::new(&self.shared, key, self.exchange.clone(), &self.path, &head, &framing)
-        });
-        Response::from_parts(head, ReplayBody::live(Watched::watch(body, framing, recorder)))
-    }
-
-    /// Whether others may have this answer, of which there has to be a beginning that all of them get.
-    fn is_shared<B: Body>(&self, response: Response<B>) -> Result<Response<B>, Response<B>> {
-        let (head, body) = response.into_parts();
-        let expected = Framing::of(&self.method, &head, &body).expected;
-        let room = (self.shared.terms.limit / 2) as u64;
-        let fits = expected.is_none_or(|expected| expected <= room);
-        let shared = fits && may_share(&self.method, &head);
-        let response = Response::from_parts(head, body);
-        if shared { Ok(response) } else { Err(response) }
-    }
-
-    /// The head for those who joined.
-    fn head_for_others(&self, head: &response::Parts) -> response::Parts {
-        let mut others = Response::new(());
-        *others.status_mut() = head.status;
-        *others.headers_mut() = kept(&head.headers, &self.shared.kept);
-        others.into_parts().0
-    }
-}
-
-impl<T, K> About<T, K>
-where
-    T: ReplayStore,
-    K: Send + Sync + 'static,
-{
-    /// Joins an equal request that is under way, or makes this one the first.
-    fn board<S, A, B>(
-        &self,
-        key: Key,
-        flights: &Arc<Flights>,
-        asked: &mut Option<Asked<S, A>>,
-    ) -> Waits<Result<Response<B>, S::Error>>
-    where
-        S: Service<Request<ReplayRequest<A>>, Response = Response<B>> + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
-        A: Body<Data = Bytes, Error: Send> + Send + 'static,
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
-        let (seat, own) = (flights.board(key, &self.exchange, &self.shared.terms), Own::default());
-        if !seat.leads() {
-            self.exchange.insert(Replayed::Join);
-        } else if let Some(asked) = asked.take() {
-            seat.begin(self.clone().first(key, asked, Arc::clone(&own)));
-        }
-        Waits::Others(seat, own)
-    }
-
-    /// What the first one does, for all: it looks into the store only now, so that nobody comes between that and the call.
-    fn first<S, A, B>(
-        self,
-        key: Key,
-        mut asked: Asked<S, A>,
-        own: Own<Result<Response<B>, S::Error>>,
-    ) -> Call
-    where
-        S: Service<Request<ReplayRequest<A>>, Response = Response<B>> + Send + 'static,
-        S::Future: Send,
-        S::Error: Send,
-        A: Body<Data = Bytes, Error: Send> + Send + 'static,
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
-        Box::pin(async move {
-            if let Some(recorded) = self.shared.store.get(&key).await {
-                return Called::Found(recorded);
-            }
-            self.misses();
-            let request = Request::from_parts(asked.request, ReplayRequest::held(asked.body));
-            let result = asked.inner.call(request).await;
-            let result = result.map(|response| self.is_shared(response));
-            let alone = match result {
-                Ok(Ok(response)) => {
-                    let (head, body) = self.live(response).into_parts();
-                    let others = Box::new(self.head_for_others(&head));
-                    return Called::Streams { head: Box::new(head), others, body: Box::pin(body) };
-                }
-                Ok(Err(response)) => Ok(response),
-                Err(error) => Err(error),
-            };
-            *lock(&own) = Some(alone);
-            Called::Alone
-        })
-    }
-}
-
-impl<T, K> Clone for About<T, K> {
-    fn clone(&self) -> Self {
-        Self {
-            key: self.key,
-            shared: self.shared.clone(),
-            exchange: self.exchange.clone(),
-            method: self.method.clone(),
-            path: self.path.clone(),
         }
     }
 }

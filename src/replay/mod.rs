@@ -85,6 +85,7 @@
 //! what measures what the service costs ([`TeeLayer::usage`](crate::tee::TeeLayer::usage)), since a replay costs nothing.
 //! In any other order it keeps the same answers, and a replay counts as if it had been paid for.
 
+mod about;
 mod body;
 mod error;
 mod flight;

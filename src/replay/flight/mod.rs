@@ -3,6 +3,7 @@
 //! No task of its own drives it. Whichever reader has taken all that came so far polls on, with a waker that wakes all: so the
 //! fastest sets the pace, one that is not polled holds up nobody, and what nobody reads any more is dropped at once.
 
+mod drive;
 mod seat;
 mod tape;
 
@@ -11,23 +12,19 @@ use std::{
     fmt,
     pin::Pin,
     sync::{Arc, Mutex},
-    task::{Context, Poll, Wake, Waker},
+    task::Waker,
 };
 
 use bytes::Bytes;
 use http::response;
-use http_body::{Body, Frame};
+use http_body::Body;
 use slab::Slab;
 
 pub(super) use self::seat::{Came, Seat};
-use self::tape::{Ended, Rest, Tape, Told, Unclean};
-use super::{Key, Recorded, error::SharedFailure};
+use self::tape::Tape;
+use super::{Key, Recorded};
 use crate::{
-    contain::{contain, contain_poll},
-    cut::lock,
-    error::{BodyPanicked, BoxError},
-    exchange::{Exchange, Outcome},
-    tee::Budget,
+    contain::contain, cut::lock, error::BoxError, exchange::Exchange, tee::Budget,
     usage::UsageReport,
 };
 
@@ -79,8 +76,8 @@ pub(super) struct Flight {
 struct State {
     /// `None` while somebody polls it, and once it is over.
     upstream: Option<Upstream>,
-    /// Somebody else wanted to poll it meanwhile, and relies on being woken.
-    missed: bool,
+    /// It woke while somebody polled it, who may not come back.
+    woke: bool,
     stage: Stage,
     /// Whether one can join: all of it from the beginning on is still there.
     open: bool,
@@ -148,7 +145,7 @@ impl Flight {
         let payer = places.insert(Place::of(exchange));
         let state = State {
             upstream: None,
-            missed: false,
+            woke: false,
             stage: Stage::Calling,
             open: true,
             tape: Tape::new(terms),
@@ -171,146 +168,6 @@ impl Flight {
         let place = state.places.insert(Place::of(exchange));
         drop(state);
         Some(Seat::new(self.clone(), place, exchange.clone(), false))
-    }
-
-    /// Waits until `look` finds something at this place. Polls what is shared if nobody else is at it.
-    fn poll<T>(
-        self: &Arc<Self>,
-        place: usize,
-        cx: &mut Context<'_>,
-        mut look: impl FnMut(&mut State) -> Option<T>,
-    ) -> Poll<T> {
-        loop {
-            let waker = cx.waker().clone();
-            let mut state = lock(&self.state);
-            if let Some(found) = look(&mut state) {
-                let stale = state.places.get_mut(place).and_then(|it| it.waker.take());
-                drop(state);
-                drop(stale);
-                return Poll::Ready(found);
-            }
-            // Registered before the poll, or what happens during it would be missed.
-            let replaced = state.places.get_mut(place).and_then(|it| it.waker.replace(waker));
-            let upstream = state.upstream.take();
-            state.missed |= upstream.is_none();
-            drop(state);
-            drop(replaced); // Foreign code, as is every waker.
-            let Some(upstream) = upstream else { return Poll::Pending };
-            if self.advance(upstream, place).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
-
-    /// Polls the upstream once, for the reader at `place`, and makes known what came.
-    fn advance(self: &Arc<Self>, upstream: Upstream, place: usize) -> Poll<()> {
-        let waker = Waker::from(self.clone());
-        let cx = &mut Context::from_waker(&waker);
-        let open = match upstream {
-            Upstream::Call(mut call) => match contain_poll(|| call.as_mut().poll(cx)) {
-                Poll::Pending => return self.put_back(Upstream::Call(call), place),
-                Poll::Ready(called) => {
-                    let _ = contain(|| drop(call));
-                    self.called(called)
-                }
-            },
-            Upstream::Body(mut body) => {
-                let poll = || body.as_mut().poll_frame(cx).map(|frame| (frame, Rest::of(&body)));
-                match contain_poll(poll) {
-                    Poll::Pending => return self.put_back(Upstream::Body(body), place),
-                    Poll::Ready(Ok((Some(Ok(frame)), rest))) if frame.is_data() => {
-                        self.came(frame, rest, body)
-                    }
-                    Poll::Ready(ended) => {
-                        // It is gone, and whatever watches it has spoken, before anyone hears of the end.
-                        let _ = contain(|| drop(body));
-                        self.over(ended.map(|(frame, _)| frame));
-                        false
-                    }
-                }
-            }
-        };
-        if !open {
-            self.flights.remove(self);
-        }
-        self.wake_all_but(Some(place));
-        Poll::Ready(())
-    }
-
-    fn put_back(&self, upstream: Upstream, place: usize) -> Poll<()> {
-        let mut state = lock(&self.state);
-        state.upstream = Some(upstream);
-        let missed = std::mem::take(&mut state.missed);
-        drop(state);
-        if missed {
-            self.wake_all_but(Some(place));
-        }
-        Poll::Pending
-    }
-
-    /// Returns whether it can be joined now.
-    fn called(&self, called: Result<Called, Arc<str>>) -> bool {
-        let (stage, body) = match called {
-            Ok(Called::Found(recorded)) => (Stage::Found(recorded), None),
-            Ok(Called::Alone) => (Stage::Alone, None),
-            Ok(Called::Streams { head, others, body }) => {
-                let head = Some(head);
-                (Stage::Streams { head, others }, Some(body))
-            }
-            Err(message) => (Stage::Panicked(message), None),
-        };
-        let rest = body.as_ref().and_then(|body| contain(|| Rest::of(body)).ok());
-        self.bill(&self.leader);
-        let told = self.told_of(rest.as_ref());
-        let mut state = lock(&self.state);
-        state.stage = stage;
-        state.open = body.is_some() && told.is_none();
-        state.upstream = body.map(Upstream::Body);
-        if let Some(rest) = rest {
-            state.tape.rest(rest, told);
-        }
-        state.open
-    }
-
-    fn came(&self, frame: Frame<Bytes>, rest: Rest, body: SharedBody) -> bool {
-        let told = self.told_of(Some(&rest));
-        let mut state = lock(&self.state);
-        let State { tape, places, open, upstream, .. } = &mut *state;
-        // Also at its flag: it is the readers who decide to believe that (http-body#142).
-        *upstream = Some(Upstream::Body(body));
-        *open &= tape.push(frame.into_data().unwrap_or_default(), places, *open) && told.is_none();
-        tape.rest(rest, told);
-        *open
-    }
-
-    fn over(&self, ended: Result<Option<Result<Frame<Bytes>, BoxError>>, Arc<str>>) {
-        let told = self.told();
-        let mut state = lock(&self.state);
-        // Who is alone gets what it would have got without this layer.
-        let alone = state.places.len() == 1;
-        let ended = match ended {
-            Ok(None) => Ended::Clean(None),
-            Ok(Some(Ok(frame))) => Ended::Clean(frame.into_trailers().ok()),
-            Ok(Some(Err(error))) if alone => Ended::Own(Some(Unclean::Failed(error))),
-            Err(message) if alone => Ended::Own(Some(Unclean::Panicked(message))),
-            Ok(Some(Err(error))) => Ended::Shared(SharedFailure::new(error)),
-            Err(message) => Ended::Shared(SharedFailure::new(BodyPanicked::new(message).into())),
-        };
-        state.tape.end(ended, told);
-        state.open = false;
-    }
-
-    /// What is known of the end, where the flag says that it has come.
-    fn told_of(&self, rest: Option<&Rest>) -> Option<Told> {
-        rest.is_some_and(|rest| rest.is_none).then(|| self.told())
-    }
-
-    fn told(&self) -> Told {
-        let report = self.payer().and_then(|payer| payer.fact::<UsageReport>());
-        // Of what the leader's exchange says only this can hold for others: it may have left long ago.
-        let cause = self.leader.cause().filter(|cause| cause.outcome() == Outcome::Failed);
-        let cause = cause.or_else(|| report.as_ref()?.told_end());
-        Told { cause, terminator: report.map(|report| report.usage().terminator) }
     }
 
     fn payer(&self) -> Option<Exchange> {
@@ -359,26 +216,6 @@ impl Flight {
             // The one that left may have been the one that was woken to poll.
             self.wake_all_but(None);
         }
-    }
-
-    fn wake_all_but(&self, skipped: Option<usize>) {
-        let mut state = lock(&self.state);
-        let mut woken = std::mem::take(&mut state.woken);
-        let others = state.places.iter_mut().filter(|(at, _)| Some(*at) != skipped);
-        woken.extend(others.filter_map(|(_, place)| place.waker.take()));
-        drop(state);
-        woken.drain(..).for_each(Waker::wake);
-        lock(&self.state).woken = woken;
-    }
-}
-
-impl Wake for Flight {
-    fn wake(self: Arc<Self>) {
-        self.wake_all_but(None);
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.wake_all_but(None);
     }
 }
 

@@ -117,3 +117,23 @@ async fn at_whatever_moment_of_an_answer_one_comes_there_is_no_second_call() {
         assert_eq!(calls.load(Ordering::SeqCst), 1, "round {round}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_nothing_comes_nobody_polls_however_many_wait() {
+    let log = Log::new();
+    let script = Script::new().data("a").stall().log_into(&log);
+    let service = joining().layer(upstream([text(script)]));
+    let mut readers = JoinSet::new();
+    for _ in 0..200 {
+        let service = service.clone();
+        readers.spawn(async move { ask(&service, get()).await });
+    }
+    let deadline = std::time::Instant::now() + BOUND;
+    let mut polls = 0;
+    // Calm within the bound: as many polls as half a second ago, and one for each reader at most.
+    while log.polls() == 0 || log.polls() != std::mem::replace(&mut polls, log.polls()) {
+        assert!(std::time::Instant::now() < deadline, "they never come to rest: {polls} polls");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(polls < 1000, "{polls} polls");
+}
