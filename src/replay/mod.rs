@@ -1,7 +1,7 @@
 //! Serves a recorded, complete answer again to an equal request.
 //!
 //! ```
-//! use std::{sync::atomic::{AtomicUsize, Ordering}, time::Duration};
+//! use std::{sync::{Arc, atomic::{AtomicUsize, Ordering}}, time::Duration};
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Full};
@@ -9,7 +9,8 @@
 //! use tower_lifeline::replay::{MemoryStore, ReplayLayer, RequestKey};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
-//! let calls = AtomicUsize::new(0);
+//! let calls = Arc::new(AtomicUsize::new(0));
+//! let called = calls.clone();
 //! let store = MemoryStore::new(64 * 1024 * 1024, Duration::from_secs(60));
 //! let service = ReplayLayer::new(store, RequestKey::new()).layer(service_fn(async |_| {
 //!     calls.fetch_add(1, Ordering::Relaxed);

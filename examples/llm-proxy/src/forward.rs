@@ -20,6 +20,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use tower::{BoxError, Service};
+use tower_lifeline::usage::Dialect;
 
 pub(crate) use self::{answer::Answer, error::ForwardError};
 use self::{answer::Begin, upload::Upload};
@@ -89,6 +90,9 @@ impl Forward {
         let (parts, body) = request.into_parts();
         let mut headers = parts.headers;
         headers::make_upstream(&mut headers, protocol);
+        if Dialect::detect(parts.uri.path(), None).is_some() {
+            headers::ask_uncoded(&mut headers);
+        }
         // hyper's client takes a GET of unknown length to have no body at all, unless this header says otherwise.
         if protocol != Protocol::Http2
             && body.size_hint().exact().is_none()

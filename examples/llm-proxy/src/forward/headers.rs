@@ -3,8 +3,8 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-        TRANSFER_ENCODING, UPGRADE,
+        ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -51,6 +51,14 @@ pub(super) fn make_upstream(headers: &mut HeaderMap, protocol: Protocol) {
     // The client puts the upstream's own in its place.
     headers.remove(HOST);
     join_cookies(headers);
+}
+
+/// Asks for an answer as it is, where the client would take it in a coding: in one nobody between them can read what it costs
+/// or put a heartbeat into it.
+pub(super) fn ask_uncoded(headers: &mut HeaderMap) {
+    if headers.contains_key(ACCEPT_ENCODING) {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
 }
 
 /// HTTP/2 may split a cookie over several fields, which nobody else understands (RFC 9113, 8.2.3).

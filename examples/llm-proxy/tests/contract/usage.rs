@@ -1,11 +1,11 @@
 //! What an answer cost, and whether it came to its own end.
 
 use serde_json::{Value, json};
-use testkit::{Play, Upstream};
+use testkit::{H1, Play, Upstream};
 
 use crate::{
     client::{Client, End, WIRES, Wire, error_of, says},
-    common::Proxy,
+    common::{LIMIT, Proxy},
 };
 
 const DELTA: &str = "data: {\"object\":\"chat.completion.chunk\",\"model\":\"m-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
@@ -111,5 +111,21 @@ async fn what_was_read_after_the_client_left_is_counted_with_drain_and_unknown_w
             assert_eq!(ending["usage"]["certainty"], "unknown");
             assert_eq!(ending["terminator"], "missing");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_a_known_dialect_is_asked_for_without_a_coding_in_which_nobody_could_read_it()
+{
+    let play = Play::new().head_sse().chunk([DELTA, USAGE, DONE].concat()).last_chunk();
+    let upstream = Upstream::start([play]).await;
+    let proxy = Proxy::before(upstream.addr(), &[]).await;
+    for (path, expected) in [(CHAT, Some("identity")), ("/files/1", Some("gzip, br"))] {
+        let mut client = H1::connect(proxy.addr).await.unwrap();
+        client.get_with(path, &[("accept-encoding", "gzip, br")]).await.unwrap();
+        client.read_head(LIMIT).await.unwrap();
+        let conns = upstream.conns();
+        let head = conns.last().unwrap().head.as_ref().unwrap();
+        assert_eq!(head.header("accept-encoding"), expected, "{path}");
     }
 }
