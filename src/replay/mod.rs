@@ -12,9 +12,9 @@
 //! let calls = Arc::new(AtomicUsize::new(0));
 //! let called = calls.clone();
 //! let store = MemoryStore::new(64 * 1024 * 1024, Duration::from_secs(60));
-//! let service = ReplayLayer::new(store, RequestKey::new()).layer(service_fn(async |_| {
-//!     calls.fetch_add(1, Ordering::Relaxed);
-//!     Ok::<_, std::io::Error>(Response::new(Full::<Bytes>::from("42")))
+//! let service = ReplayLayer::new(store, RequestKey::new()).layer(service_fn(move |_| {
+//!     called.fetch_add(1, Ordering::Relaxed);
+//!     async { Ok::<_, std::io::Error>(Response::new(Full::<Bytes>::from("42"))) }
 //! }));
 //!
 //! for (who, calls_by_now) in [("alice", 1), ("alice", 1), ("bob", 2)] {
