@@ -27,10 +27,12 @@
 //!
 //! The table's, outermost first: what faces the client, what may cut, what only watches. Trace and compression layers go
 //! outside of all. A layer that cuts stands outside of those that watch, so that a cut reaches the upstream and the hook at
-//! once, even while the client is not reading. A wrong order does not give a wrong outcome, since all layers share one
-//! [`Exchange`](exchange), only a later one. What a layer can not know is a call that never reached it (after an abort before
-//! the call, the layers inside of [`AbortLayer`](abort) have nothing to report), and a reader that is not there when another
-//! layer reads ([`FirstFrameLayer`](first_frame), outside of those that watch).
+//! once, even while the client is not reading. The limit `unread` alone, in a [`TimeoutsLayer`](timeouts) of its own, belongs
+//! outside of [`DetachLayer`](detach): a client that stops reading is then drained as one that leaves. A wrong order does not
+//! give a wrong outcome, since all layers share one [`Exchange`](exchange), only a later one. What a layer can not know is a
+//! call that never reached it (after an abort before the call, the layers inside of [`AbortLayer`](abort) have nothing to
+//! report), and a reader that is not there when another layer reads ([`FirstFrameLayer`](first_frame), outside of those that
+//! watch).
 //!
 //! `axum::serve` leaves Nagle's algorithm on, which holds a last small write back for up to 40 ms: set `TCP_NODELAY` with
 //! `axum::serve::ListenerExt::tap_io`.

@@ -61,10 +61,11 @@ use crate::{
 /// |---|---|
 /// | [`IdleKeepaliveLayer`] | a heartbeat after 15 s, [by media type](Heartbeat::by_media) |
 /// | [`FinalFrameLayer`] | [by media type](Final::by_media) |
+/// | [`TimeoutsLayer`], of the client | unread 60 s |
 /// | [`DetachLayer`] | off |
 /// | [`EarlyHeadLayer`] | off |
 /// | [`AbortLayer`] | each exchange by its id: [`streams`](Self::streams) |
-/// | [`TimeoutsLayer`] | head, first frame and idle 120 s, unread 60 s, no total |
+/// | [`TimeoutsLayer`], of the upstream | head, first frame and idle 120 s, no total |
 /// | [`FinalizeLayer`] | yours |
 /// | [`TeeLayer`] | the first 1 MiB of each response, as a [`Recording`](crate::tee::Recording) in the exchange |
 ///
@@ -119,7 +120,7 @@ impl Lifeline {
         self
     }
 
-    /// Sets the time limits.
+    /// Sets the time limits. The one on an unread client holds outside of a drain, the others inside.
     pub fn timeouts(mut self, timeouts: TimeoutsLayer) -> Self {
         self.timeouts = timeouts;
         self
@@ -145,18 +146,23 @@ impl Lifeline {
                         Stack<
                             Stack<
                                 Stack<
-                                    Identity,
-                                    TeeLayer<impl Fn(&Parts) -> RecordingSink + Clone + use<F, M>>,
+                                    Stack<
+                                        Identity,
+                                        TeeLayer<
+                                            impl Fn(&Parts) -> RecordingSink + Clone + use<F, M>,
+                                        >,
+                                    >,
+                                    FinalizeLayer<F, M>,
                                 >,
-                                FinalizeLayer<F, M>,
+                                TimeoutsLayer,
                             >,
-                            TimeoutsLayer,
+                            AbortLayer<impl Fn(&Parts) -> AbortHandle + Clone + use<F, M>>,
                         >,
-                        AbortLayer<impl Fn(&Parts) -> AbortHandle + Clone + use<F, M>>,
+                        EarlyHeadLayer<ChooseEarly>,
                     >,
-                    EarlyHeadLayer<ChooseEarly>,
+                    DetachLayer<ChooseDrain>,
                 >,
-                DetachLayer<ChooseDrain>,
+                TimeoutsLayer,
             >,
             FinalFrameLayer<fn(&Failure<'_>) -> Final>,
         >,
@@ -179,13 +185,15 @@ impl Lifeline {
             None => |_| || false,
         };
         let early = EarlyHeadLayer::new(self.early_head.unwrap_or(Duration::MAX)).when(early);
+        let (unread, timeouts) = self.timeouts.part();
         // Innermost first.
         let stack = Stack::new(Identity::new(), TeeLayer::recording(self.capture.clone()));
         let stack = Stack::new(stack, finalize);
-        let stack = Stack::new(stack, self.timeouts.clone());
+        let stack = Stack::new(stack, timeouts);
         let stack = Stack::new(stack, abort);
         let stack = Stack::new(stack, early);
         let stack = Stack::new(stack, self.drain.clone());
+        let stack = Stack::new(stack, unread);
         let stack = Stack::new(stack, FinalFrameLayer::by_media());
         Stack::new(stack, IdleKeepaliveLayer::new(self.keepalive))
     }

@@ -28,7 +28,7 @@ pub struct DetachBody<B> {
     flagged: bool,
     departure: Option<Departure>,
     /// Made where `B` is known to be a body that can be sent to a task, so that `Drop` needs no bounds.
-    depart: fn(Pin<Box<B>>, Departure, Option<u64>),
+    depart: fn(Pin<Box<B>>, Departure, Option<u64>, bool),
 }
 
 impl<B: Body + Send + 'static> DetachBody<B> {
@@ -126,11 +126,11 @@ impl<B> Drop for DetachBody<B> {
         let left = self.framing.expected.map(|length| length.saturating_sub(self.bytes));
         // hyper drops a complete body without having seen its `None` (truths.md 1).
         let complete = self.framing.no_body || self.flagged || left == Some(0);
-        if complete || !self.polled {
+        if complete {
             return;
         }
         if let (Some(inner), Some(departure)) = (self.inner.take(), self.departure.take()) {
-            (self.depart)(inner, departure, left);
+            (self.depart)(inner, departure, left, self.polled);
         }
     }
 }

@@ -26,13 +26,14 @@ pub(super) struct Departure {
     pub(super) runtime: Handle,
 }
 
-/// The reader left: reads the rest in a task, or drops it. `left` is the number of bytes that are still to come, if known.
-pub(super) fn depart<B>(body: Pin<Box<B>>, departure: Departure, left: Option<u64>)
+/// The reader left: reads the rest in a task, or drops it. `left` is the number of bytes that are still to come, if known;
+/// `begun`: it had begun to read.
+pub(super) fn depart<B>(body: Pin<Box<B>>, departure: Departure, left: Option<u64>, begun: bool)
 where
     B: Body + Send + 'static,
 {
     let Departure { exchange, limits, free, runtime } = departure;
-    if !exchange.depart() {
+    if !exchange.depart(begun) {
         return;
     }
     // Asked for now and not before, so that a client that stays costs nothing; and not waited for.

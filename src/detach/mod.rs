@@ -43,7 +43,7 @@
 //! | event | what happens |
 //! |---|---|
 //! | data frame, trailers, end, error | go on unchanged, at once |
-//! | client gone, in the stream | a task reads the rest and throws it away; the watchers inside see it, and the end |
+//! | client gone, in the stream, or given up by an `unread` limit outside of this layer | a task reads the rest and throws it away; the watchers inside see it, and the end |
 //! | the rest ends, with its end-of-stream flag and its announced length too | `drained` says `completed` |
 //! | the rest fails, panics or ends too early | `drained` says `failed` |
 //! | more than [`DrainLimits::bytes`], or [`DrainLimits::time`] is over | the inner body is dropped; `drained` says `limit` |
@@ -52,22 +52,23 @@
 //! | a limit of a [timeouts layer](crate::timeouts) inside, during the drain | holds as ever; `drained` says `limit` |
 //! | the runtime shuts down | the inner body is dropped; `drained` says `aborted` |
 //! | client gone when all announced bytes were read, at the end-of-stream flag, or where no body is sent | the inner body is dropped: it is complete |
-//! | dropped before anyone read from it | the inner body is dropped: it was discarded |
-//! | client gone after an abort, a time limit, a failure | the inner body is dropped: it has a cause already |
+//! | dropped before anyone read from it, unless by that limit | the inner body is dropped: it was discarded |
+//! | client gone after an abort, another time limit, a failure | the inner body is dropped: it has a cause already |
 //! | [`DetachLayer::when`] says no; 101, 2xx to CONNECT; no runtime | the inner body is dropped with its reader |
 //! | client gone before the head | the call is cancelled, as without this layer |
 //! | service error, panic, no response | goes on to the caller |
 //!
 //! Size, headers, trailers, `size_hint`, `is_end_stream` and both error types are left alone.
 //!
-//! What ends the exchange is that the client left, so the outcome is `disconnected`, and [`Ending`](crate::finalize::Ending)
-//! counts bytes and frames until then; its `drained` says the rest. The watchers *inside* report when the drain is over; one
-//! outside of this layer reports at once, without `drained`. A recording inside has every byte, and its own
-//! outcome is how the *body* ended.
+//! What ends the exchange is that the client left, so the outcome is `disconnected`, or `timed_out` for one that was given
+//! up, and [`Ending`](crate::finalize::Ending) counts bytes and frames until then; its `drained` says the rest. The watchers
+//! *inside* report when the drain is over; one outside of this layer reports at once, without `drained`. A recording inside
+//! has every byte, and its own outcome is how the *body* ended.
 //!
 //! Put it outside of the layers that cut, so that their limits and the kill switch hold during a drain, and inside of those
-//! that face the client. What it costs: upstream tokens that nobody reads. Some providers stop when they are left, and bill
-//! less; others bill on: [`DetachLayer::when`] tells them apart.
+//! that face the client. Only the limit on an unread client goes outside of it, in a [timeouts layer](crate::timeouts) of its
+//! own: inside it would take away what is to be drained. What it costs: upstream tokens that nobody reads. Some providers
+//! stop when they are left, and bill less; others bill on: [`DetachLayer::when`] tells them apart.
 //!
 //! The runtime is the one that was current when the response passed; it needs time enabled. The body may be dropped anywhere.
 

@@ -16,16 +16,19 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use super::{DetachBody, DetachLayer, DrainLimits};
 use crate::{
     abort::{AbortHandle, AbortLayer},
+    early_head::EarlyHeadLayer,
     error::BoxError,
     exchange::{DrainEnd, Drained, Exchange, Outcome},
     finalize::{Ending, FinalizeLayer},
     tee::{Limit, Recording, TeeLayer},
+    timeouts::{Limits, TimeoutsLayer},
 };
 
 mod departure;
 mod limits;
 mod reading;
 mod staying;
+mod unread;
 mod watchers;
 
 const SECOND: Duration = Duration::from_secs(1);

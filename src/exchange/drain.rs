@@ -1,7 +1,7 @@
 //! What is read of a response after its client left.
 
 use super::{Cause, Exchange, life::Drain};
-use crate::{cut::lock, watch::End};
+use crate::{cut::lock, timeouts::Limit, watch::End};
 
 /// How the reading after the client left came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,23 +42,31 @@ impl DrainEnd {
 impl Exchange {
     /// A layer that drains sees the request.
     pub(crate) fn expect_drain(&self) {
-        lock(&self.0.life).drains = true;
+        lock(&self.0.life).expect_drain();
     }
 
     /// Whether a layer that drains has seen the request before: then it stands outside of the caller, which sees the drain.
     pub(crate) fn expects_drain(&self) -> bool {
-        lock(&self.0.life).drains
+        lock(&self.0.life).expects_drain()
     }
 
-    /// The client left, and the rest is to be read: records that as the cause. Refused when the exchange has a cause
-    /// already.
-    pub(crate) fn depart(&self) -> bool {
+    /// The client left, and the rest is to be read: records that as the cause. Refused when it left before it had `begun`
+    /// to read, and when the exchange has a cause already.
+    ///
+    /// A client that does not read has left too: whoever gave it up has said so, and that stays the cause. But what was
+    /// given up within is gone.
+    pub(crate) fn depart(&self, begun: bool) -> bool {
         let cause = self.unless_told(Cause::Disconnected);
         let mut life = lock(&self.0.life);
-        if life.settled || life.cause.is_some() {
+        let left = match &life.cause {
+            None => begun,
+            Some(Cause::TimedOut(hit)) => hit.limit() == Limit::Unread && !life.is_cut_within(),
+            Some(_) => false,
+        };
+        if life.settled || !left {
             return false;
         }
-        life.cause = Some(cause);
+        life.cause.get_or_insert(cause);
         life.drain = Drain::UnderWay;
         self.0.progress.depart();
         true

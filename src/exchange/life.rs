@@ -21,8 +21,8 @@ pub(super) struct Life {
     /// The abort of the exchange as a whole, if there was one: for slots that come later.
     aborted: Option<Cause>,
     pub(super) drain: Drain,
-    /// A layer that drains has seen the request: whoever sees it from now on stands inside of that layer.
-    pub(super) drains: bool,
+    /// From which place on they are inside of a layer that drains, once it has seen the request.
+    drains: Option<u64>,
     places: Vec<Place>,
     /// The next place's; never used twice.
     id: u64,
@@ -64,6 +64,21 @@ impl Life {
         id
     }
 
+    /// A layer that drains sees the request: whoever sees it from now on stands inside of that layer.
+    pub(super) fn expect_drain(&mut self) {
+        self.drains = Some(self.id);
+    }
+
+    pub(super) fn expects_drain(&self) -> bool {
+        self.drains.is_some()
+    }
+
+    /// Whether something was cut inside of the layer that drains, so that nothing is left for it.
+    pub(super) fn is_cut_within(&self) -> bool {
+        let within = |place: &Place| self.drains.is_some_and(|from| place.id >= from);
+        self.places.iter().any(|place| place.cut.is_some() && within(place))
+    }
+
     /// Sets the cause of a cut. Returns whether it is what ends the exchange, or else the drain of it.
     fn cut_for(&mut self, cause: &Cause) -> bool {
         let stops = self.drain == Drain::UnderWay;
@@ -89,7 +104,7 @@ impl Exchange {
     }
 
     /// Takes back the cause of an attempt that failed before its head went out, so that another may end well. An abort and
-    /// a client that left hold for every attempt, and what was reported stays so.
+    /// a client that left, or that was given up, hold for every attempt, and what was reported stays so.
     pub(crate) fn forgive(&self) {
         let mut life = lock(&self.0.life);
         let outcome = life.cause.as_ref().map(Cause::outcome);
@@ -98,7 +113,8 @@ impl Exchange {
             Some(Outcome::Failed | Outcome::Truncated | Outcome::TimedOut | Outcome::Panicked)
         );
         let cut = life.places.iter().any(|place| place.cut.is_some());
-        if forgivable && !life.settled && !cut && life.aborted.is_none() {
+        let left = life.drain != Drain::None;
+        if forgivable && !life.settled && !cut && !left && life.aborted.is_none() {
             life.cause = None;
         }
     }

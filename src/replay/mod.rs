@@ -36,7 +36,7 @@
 //! | no key; body too large, of unknown length, or with trailers; `CONNECT` | the service is called, with the request as it was. No fact |
 //! | client's body fails while it is read | the service gets what came and then the error |
 //! | complete answer | it is kept |
-//! | failed, truncated, aborted, timed out, panicked, client gone before its end | it is not kept; what was kept before stays |
+//! | failed, truncated, aborted, timed out, panicked, client gone before its end | it is not kept, unless others read it to its end; what was kept before stays |
 //! | client gone, and a [`DetachLayer`](crate::detach) outside reads on to the end | it is kept |
 //! | end without the dialect's terminator, or an error event ([`usage`](crate::usage)) | it is not kept |
 //! | not 2xx; 206; no body; larger than [`ReplayLayer::answer_limit`]; gRPC | it is not kept |

@@ -128,10 +128,11 @@ impl<T: ReplayStore, E> Watch<Bytes, E> for Recorder<T> {
 impl<T: ReplayStore> Ends for Recorder<T> {
     fn end(self, end: End) {
         let Some(tape) = self.tape else { return };
-        // A client that left says nothing of a body that was read on to its end; any other cause does.
+        // Why its client's exchange ended says nothing of a body that was read on to its end; a failure of the service does.
         let cause = self.exchange.cause().map(|cause| cause.outcome());
-        let clean = matches!(cause, None | Some(Outcome::Completed | Outcome::Disconnected));
-        if !clean || !matches!(end, End::Completed) {
+        let failed =
+            matches!(cause, Some(Outcome::Failed | Outcome::Truncated | Outcome::Panicked));
+        if failed || !matches!(end, End::Completed) {
             return;
         }
         if let Some(recorded) = tape.whole() {

@@ -133,6 +133,29 @@ async fn a_stream_that_was_left_is_read_on_only_where_that_was_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_stops_reading_is_read_on_for_where_that_was_asked_for_and_a_shutdown_waits_for_it()
+ {
+    for limits in [None, Some(DrainLimits::new())] {
+        let mut lifeline = Lifeline::new();
+        if let Some(limits) = limits {
+            lifeline = lifeline.drain(limits);
+        }
+        let script = Script::new().data("data: 1\n\n").data("data: 2\n\n");
+        let script = script.sleep(5 * SECOND).data("data: 3\n\n");
+        let (response, mut told) = through(&lifeline, script, Some(SECOND)).await;
+        let mut body = response.into_body();
+        body.frame().await.unwrap().unwrap();
+        sleep(61 * SECOND).await;
+        lifeline.shutdown(10 * SECOND).await;
+        let ending = told.try_recv().unwrap();
+        assert_eq!((ending.outcome.as_str(), ending.reason()), ("timed_out", Some("unread")));
+        let drained = ending.drained.map(|drained| (drained.bytes, drained.end));
+        assert_eq!((ending.bytes, drained), (9, limits.map(|_| (18, DrainEnd::Completed))));
+        assert!(text(body).await.contains(r#""code":"unread""#));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_lets_streams_finish_aborts_the_rest_and_waits_for_every_ending() {
     let lifeline = Lifeline::new();
     let short = Script::new().data("data: 1\n\n").sleep(3 * SECOND).data("data: 2\n\n");

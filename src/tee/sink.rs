@@ -64,13 +64,15 @@ impl<S: Sink> SinkWatch<S> {
 impl<S: Sink> Ends for SinkWatch<S> {
     fn end(self, end: End) {
         let Some(sink) = self.sink else { return };
-        // What was set before the body was dropped says more than the drop. But a client that left says nothing of a
-        // body that was read on to its end.
+        // What was set before the body was dropped says more than the drop. But a client that left, or was given up, says
+        // nothing of a body that was read on to its end.
+        let drained = self.exchange.as_ref().is_some_and(|known| known.progress().is_draining());
         let cause = self.exchange.and_then(|exchange| exchange.cause());
         let outcome = match (cause.map(|cause| cause.outcome()), end.outcome()) {
             (None, end) => end,
-            (Some(Outcome::Disconnected), Outcome::Discarded) => Outcome::Disconnected,
+            (Some(cause), Outcome::Disconnected | Outcome::Discarded) => cause,
             (Some(Outcome::Disconnected), end) => end,
+            (Some(Outcome::TimedOut), end) if drained => end,
             (Some(outcome), _) => outcome,
         };
         let _ = contain(|| sink.end(outcome));

@@ -52,6 +52,9 @@
 //! asking (truths.md 2), and `unread` begins then. Whoever waits for a silent upstream asks for nothing either: so when the
 //! time has passed it is woken, once, and only if it does not ask within that time again (at most 5 s) it is gone. The
 //! response future and body must be `Send + 'static`. The layer allocates per response, never per frame.
+//!
+//! Where a [`DetachLayer`](crate::detach) drains, give `unread` to a layer of its own outside of that one: then a client that
+//! was given up for not reading is drained as one that left, while the other limits, inside, hold during the drain.
 
 mod activity;
 mod body;
@@ -105,6 +108,14 @@ impl TimeoutsLayer {
     /// Sets these limits to every response.
     pub fn new(limits: Limits) -> Self {
         Self { limits, grpc: false, choose: Arc::new(Activity::by_media), answer: None }
+    }
+
+    /// Parts the limit on a client that does not read, for outside of a drain, from the others, which hold during one.
+    #[cfg(feature = "final-frame")]
+    pub(crate) fn part(&self) -> (Self, Self) {
+        let mut inside = self.clone();
+        let unread = inside.limits.unread.take();
+        (Self::new(Limits::new().unread(unread)), inside)
     }
 
     /// Chooses by the head what counts as progress; by default [`Activity::by_media`].

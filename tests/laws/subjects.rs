@@ -102,10 +102,11 @@ pub(crate) struct Subject {
 
 /// In the documented order, outermost first.
 pub(crate) const STACK: Subject = Subject::layer(
-    "IdleKeepalive > FinalFrame > Detach > EarlyHead > Abort > Timeouts > Finalize > Tee",
+    "IdleKeepalive > FinalFrame > Timeouts > Detach > EarlyHead > Abort > Timeouts > Finalize > Tee",
     &[
         Part::IdleKeepalive,
         Part::FinalFrame,
+        Part::Timeouts,
         Part::Detach,
         Part::EarlyHead,
         Part::Abort,
@@ -120,6 +121,7 @@ pub(crate) const STACK: Subject = Subject::layer(
             ServiceBuilder::new()
                 .layer(IdleKeepaliveLayer::new(INTERVAL))
                 .layer(FinalFrameLayer::by_media())
+                .layer(TimeoutsLayer::new(Limits::new().unread(AGES)))
                 .layer(drains())
                 .layer(early())
                 .layer(AbortLayer::new(move |_| handle.clone()))

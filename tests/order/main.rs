@@ -250,8 +250,9 @@ async fn a_time_limit_that_is_hit_in_the_stream_is_its_reason_in_every_order() {
     let inner = |media| responds(media, two().stall());
     let idle = async |call, _: &AbortHandle| drop(drain(body(call).await).await);
     every_order(with(Room::Timeouts), Outcome::TimedOut, Some("idle"), inner, idle).await;
-    // Whoever stands between may read one frame more, so that there is one left to be unread.
-    let inner = |media| responds(media, two().endless("data: 3\n\n"));
+    // Whoever stands between may read one frame more, so that there is one left to be unread. A Detach inside reads on for
+    // a minute.
+    let inner = |media| responds(media, two().data("data: 3\n\n").data("data: 4\n\n").stall());
     every_order(with(Room::Timeouts), Outcome::TimedOut, Some("unread"), inner, async |call, _| {
         let mut body = body(call).await;
         read_one(&mut body).await;
@@ -296,25 +297,50 @@ async fn a_refusal_that_comes_after_an_early_head_is_a_failure_in_every_order() 
 
 #[tokio::test(start_paused = true)]
 async fn what_a_client_left_behind_is_read_to_its_end_for_all_who_stand_inside_of_detach() {
-    for order in orders().into_iter().filter(|order| with(Room::Detach)(order)) {
+    let leaves = async |call| read_one(&mut body(call).await).await;
+    let departed = |order: &[Room]| with(Room::Detach)(order);
+    left_behind(departed, departed, (Outcome::Disconnected, None), leaves).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_unread_client_left_behind_is_read_on_where_its_limit_stands_outside_of_detach() {
+    let sleeps = async |call| {
+        let mut body = body(call).await;
+        read_one(&mut body).await;
+        tokio::time::sleep(LIMIT + Duration::from_secs(100)).await;
+    };
+    let fits = |order: &[Room]| with(Room::Detach)(order) && with(Room::Timeouts)(order);
+    let outside = around(Room::Timeouts, Room::Detach);
+    left_behind(fits, outside, (Outcome::TimedOut, Some("unread")), sleeps).await;
+}
+
+/// Plays a course in which a client leaves after the first of three events, and the rest is read where it `drains`.
+async fn left_behind(
+    fits: impl Fn(&[Room]) -> bool,
+    drains: impl Fn(&[Room]) -> bool,
+    expected: (Outcome, Option<&str>),
+    drive: impl AsyncFn(Call),
+) {
+    for order in orders().into_iter().filter(|order| fits(order)) {
         for media in MEDIA {
             let probe = Probe::default();
-            let script = two().sleep(Duration::from_secs(10)).data("data: 3\n\n");
-            let call = stack(&order, responds(media, script), &probe).call(Request::new(()));
-            read_one(&mut body(call).await).await;
+            let script =
+                two().data("data: 3\n\n").sleep(Duration::from_secs(10)).data("data: 4\n\n");
+            drive(stack(&order, responds(media, script), &probe).call(Request::new(()))).await;
             tokio::time::sleep(Duration::from_secs(100)).await;
             let endings = probe.endings.lock().unwrap().clone();
             let [ending] = &endings[..] else { panic!("{order:?}: {endings:?}") };
-            assert_eq!(ending.outcome, Outcome::Disconnected, "{order:?} {media}");
+            assert_eq!((ending.outcome, ending.reason()), expected, "{order:?} {media}");
             let drained = ending.drained.map(|drained| drained.end);
-            let sees = around(Room::Detach, Room::Finalize)(&order);
-            assert_eq!(drained, sees.then_some(DrainEnd::Completed), "{order:?} {media}");
+            let sees = |room| drains(&order) && around(Room::Detach, room)(&order);
+            let expected_end = sees(Room::Finalize).then_some(DrainEnd::Completed);
+            assert_eq!(drained, expected_end, "{order:?} {media}");
             // A recording tells how the body ended, which is not how the exchange did.
             let recording = ending.exchange.fact::<Recording>().unwrap();
-            let whole = around(Room::Detach, Room::Tee)(&order);
-            let outcome = if whole { Outcome::Completed } else { Outcome::Disconnected };
+            let whole = sees(Room::Tee);
+            let outcome = if whole { Outcome::Completed } else { expected.0 };
             assert_eq!(recording.outcome(), Some(outcome), "{order:?} {media}");
-            assert!(!whole || recording.total() == 27, "{order:?} {media}");
+            assert!(!whole || recording.total() == 36, "{order:?} {media}");
         }
     }
 }

@@ -58,14 +58,18 @@ pub(crate) fn never_if_off(time: Option<Duration>) -> Duration {
     time.unwrap_or(Duration::MAX)
 }
 
+/// How long the client may take to read on. Apart from the others, which hold in a drain too: who stops reading is drained.
+pub(crate) fn limit_on_client(options: &Options) -> Limits {
+    Limits::new().unread(options.unread_timeout)
+}
+
 /// How long each part of an exchange may take.
-pub(crate) fn limits(options: &Options) -> Limits {
+pub(crate) fn limits_on_upstream(options: &Options) -> Limits {
     Limits::new()
         .head(options.head_timeout)
         .first_frame(options.first_frame_timeout)
         .idle(options.idle_timeout)
         .total(options.total_timeout)
-        .unread(options.unread_timeout)
 }
 
 /// How much is read after the client left.

@@ -107,6 +107,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
                 .heartbeat(choices::heartbeat),
         )
         .layer(FinalFrameLayer::new(choices::final_frame))
+        .layer(TimeoutsLayer::new(choices::limit_on_client(&options)))
         .layer(
             DetachLayer::new(choices::drain_limits(&options))
                 .when(move |_| move |_| options.drain.is_some()),
@@ -115,7 +116,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
             EarlyHeadLayer::new(choices::never_if_off(options.early_head)).when(choices::streams),
         )
         .layer(AbortLayer::new(choices::handle(&registry)).answer(choices::aborted(&books)))
-        .layer(TimeoutsLayer::new(choices::limits(&options)).answer(choices::timed_out))
+        .layer(TimeoutsLayer::new(choices::limits_on_upstream(&options)).answer(choices::timed_out))
         .layer(finalize)
         .layer(TeeLayer::recording(choices::capture(options.capture, &captured)))
         .layer(TeeRequestLayer::recording(choices::beginning(options.early_head)))

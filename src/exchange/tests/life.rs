@@ -202,7 +202,7 @@ fn what_lives_on_after_an_end_was_reported_can_be_cut() {
 fn an_abort_that_was_told_that_it_works_is_how_the_drain_ended_even_in_its_last_poll() {
     let exchange = Exchange::new();
     let (_attached, _) = attached(&exchange);
-    assert!(exchange.depart());
+    assert!(exchange.depart(true));
     assert!(exchange.abort("stop"));
     assert_eq!(exchange.drain_end(&End::Completed), Some(DrainEnd::Aborted));
     assert_eq!(exchange.cause().unwrap().outcome(), Outcome::Disconnected);

@@ -4,12 +4,13 @@ use std::{path::PathBuf, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
-use testkit::{Gate, H2Next, Play, Upstream, dechunk};
+use testkit::{Gate, H1, H2, H2Next, Play, Upstream, dechunk};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     client::{Client, Side, WIRES, Wire, says},
     common::{LIMIT, Proxy},
+    unread::Asleep,
 };
 
 /// An answer: where it is asked for, what of it comes before the client leaves, and what the ledger is to say.
@@ -247,5 +248,115 @@ async fn a_drain_that_is_over_before_the_provider_counts_makes_nothing_up_either
         let id = answer.dodge(Wire::H1, &proxy).await;
         upstream.closed(n, LIMIT).await;
         learned_nothing(answer, &ledger.row(&id).await, (json!(0), json!("limit")));
+    }
+}
+
+/// So much is read of an answer, and then nothing more: the window ends behind it (h2), or what follows is more than all
+/// buffers on the way take (h1).
+async fn stops_reading(answer: &Answer, wire: Wire, proxy: &Proxy) -> (String, Asleep) {
+    let (expected, _) = answer.cut();
+    match wire {
+        Wire::H1 => {
+            let mut client = H1::connect_with_small_buffers(proxy.addr).await.unwrap();
+            client.get(answer.path).await.unwrap();
+            let head = client.read_head(LIMIT).await.unwrap();
+            let read = |bytes: &[u8]| dechunk(bytes).body.starts_with(expected);
+            client.read_until(read, LIMIT).await.unwrap();
+            (head.header("x-exchange-id").unwrap().to_owned(), Asleep::H1(client))
+        }
+        Wire::H2 => {
+            let window = u32::try_from(expected.len()).unwrap();
+            let mut client = H2::with_window(proxy.addr, window).await.unwrap();
+            let (head, mut body) = client.request("GET", answer.path, &[]).await.unwrap();
+            let mut read = Vec::new();
+            while read != expected {
+                let H2Next::Data(data) = body.next_held(LIMIT).await else {
+                    panic!("after {read:?}")
+                };
+                read.extend_from_slice(&data);
+            }
+            let id = head.headers["x-exchange-id"].to_str().unwrap().to_owned();
+            (id, Asleep::H2(client, body))
+        }
+    }
+}
+
+/// Many words that the client does not read, then the rest of the answer.
+const UNREAD: usize = 64;
+
+fn words() -> String {
+    let word = r#"{"choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}"#;
+    format!("data: {word}\n\n").repeat(800)
+}
+
+/// An answer of OpenAI's, of which somebody reads the beginning only.
+fn long_answer(gate: &Gate) -> (Answer, Play) {
+    let answer = answers().swap_remove(0);
+    let (read, rest) = answer.cut();
+    let play = Play::new().head_sse().chunk(read).wait(gate);
+    let play = (0..UNREAD).fold(play, |play, _| play.chunk(words()));
+    (answer, play.chunk(rest).last_chunk())
+}
+
+#[tokio::test]
+async fn with_a_drain_who_stops_reading_in_place_of_leaving_pays_too() {
+    for wire in WIRES {
+        let gate = Gate::new();
+        let (answer, play) = long_answer(&gate);
+        let upstream = Upstream::start([play]).await;
+        let options = ["--drain=1m", "--drain-bytes=64MiB", "--unread-timeout=500ms"];
+        let proxy = Proxy::before(upstream.addr(), &options).await;
+        let (id, client) = stops_reading(&answer, wire, &proxy).await;
+        gate.open();
+        let ending = proxy.ending().await;
+        says(
+            &ending,
+            [
+                ("id", json!(id)),
+                ("outcome", json!("timed_out")),
+                ("reason", json!("unread")),
+                ("terminator", json!("seen")),
+            ],
+        );
+        says(&ending["drained"], [("end", json!("completed"))]);
+        let (read, rest) = answer.cut();
+        let whole = read.len() + UNREAD * words().len() + rest.len();
+        let sum = ending["bytes"].as_u64().unwrap() + ending["drained"]["bytes"].as_u64().unwrap();
+        assert_eq!(sum, whole as u64, "{wire:?}: each byte is one or the other");
+        says(
+            &ending["usage"],
+            [
+                ("input_tokens", json!(answer.truth.0)),
+                ("output_tokens", json!(answer.truth.1)),
+                ("certainty", json!("reported")),
+            ],
+        );
+        drop(client);
+    }
+}
+
+#[tokio::test]
+async fn without_a_drain_the_upstream_of_who_stops_reading_is_let_go_and_no_count_is_made_up() {
+    for wire in WIRES {
+        let gate = Gate::new();
+        let (answer, play) = long_answer(&gate);
+        let upstream = Upstream::start([play.stall()]).await;
+        let proxy = Proxy::before(upstream.addr(), &["--unread-timeout=500ms"]).await;
+        let (id, client) = stops_reading(&answer, wire, &proxy).await;
+        gate.open();
+        upstream.closed(0, LIMIT).await;
+        let ending = proxy.ending().await;
+        says(
+            &ending,
+            [
+                ("id", json!(id)),
+                ("outcome", json!("timed_out")),
+                ("reason", json!("unread")),
+                ("terminator", json!("missing")),
+                ("drained", NONE),
+            ],
+        );
+        says(&ending["usage"], [("output_tokens", NONE), ("certainty", json!("unknown"))]);
+        drop(client);
     }
 }
