@@ -78,7 +78,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "D", default_value = "off", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) early_head: Limit<Duration>,
 
-    /// After the client left go on reading the upstream for so long, to learn the usage, or `off`
+    /// After the client left, or has not read for --unread-timeout, go on reading the upstream for so long, to learn the usage, or `off`
     #[arg(long, value_name = "D", default_value = "off", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) drain: Limit<Duration>,
 
