@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::*;
 use crate::{
     error::BodyPanicked,
-    exchange::Outcome,
+    exchange::{Cause, Outcome},
     finalize::{Ending, FinalizeLayer},
     replay::{FellBehind, SharedFailure},
     tee::TeeLayer,
@@ -310,5 +310,30 @@ async fn an_error_behind_the_terminator_is_an_error_as_without_coalescing() {
         let ([only], mut told) = readers_of(layer, script);
         assert!(drain(only).await.error.is_some());
         assert_eq!(told.recv().await.unwrap().outcome, Outcome::Failed);
+    }
+}
+
+#[tokio::test]
+async fn what_a_handler_said_of_its_failure_is_told_to_all_though_the_first_has_left() {
+    for leaves in [false, true] {
+        let (tell, mut told) = unbounded_channel();
+        let finalize = FinalizeLayer::new(move |_| {
+            let tell = tell.clone();
+            move |ending: Ending| drop(tell.send(ending))
+        });
+        let handler = service_fn(|request: Request<ReplayRequest<Script>>| {
+            let exchange = Exchange::get(request.extensions()).unwrap();
+            exchange.record(Cause::failed(&ScriptError::new("refused")));
+            ready(Ok::<_, Infallible>(text(Script::new().data("502"))))
+        });
+        let service =
+            tower::ServiceBuilder::new().layer(finalize).layer(joining()).service(handler);
+        let [first, second] = [(); 2].map(|()| Asked::of(&service, get()).body());
+        let kept = (!leaves).then_some(first);
+        drain(second).await;
+        drop(kept);
+        for _ in 0..2 {
+            assert_eq!(told.recv().await.unwrap().outcome, Outcome::Failed);
+        }
     }
 }

@@ -230,3 +230,46 @@ async fn an_answer_without_a_body_has_none_for_all() {
         assert_eq!(body.size_hint().exact(), Some(0));
     }
 }
+
+/// A body that wakes whoever polls it, while another reader asks in vain. Its Drop panics.
+struct Busy(Arc<Mutex<Option<Read>>>, Wakes);
+
+impl Body for Busy {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        let Some(mut other) = self.0.lock().unwrap().take() else { return Poll::Ready(None) };
+        cx.waker().wake_by_ref();
+        assert!(poll_body(Pin::new(&mut other), &self.1.waker()).is_pending());
+        *self.0.lock().unwrap() = Some(other);
+        Poll::Pending
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        panic!("ouch");
+    }
+}
+
+#[tokio::test]
+async fn a_wakeup_during_a_poll_reaches_who_found_it_polled_and_a_drop_that_panics_harms_nobody() {
+    let (other, wakes) = (Arc::new(Mutex::new(None)), Wakes::new());
+    let (held, waking) = (other.clone(), wakes.clone());
+    let service = joining().layer(service_fn(move |_: Request<ReplayRequest<Script>>| {
+        ready(Ok::<_, Infallible>(Response::new(Busy(held.clone(), waking.clone()))))
+    }));
+    let mut first = Asked::of(&service, get()).body();
+    *other.lock().unwrap() = Some(Asked::of(&service, get()).body());
+    assert!(next(&mut first).is_pending());
+    assert_eq!(wakes.count(), 1, "the first one may not come back");
+    drop(other.lock().unwrap().take());
+    assert_eq!(next(&mut first), OVER, "at its end");
+    drop(first);
+    let first = Asked::of(&service, get()).body();
+    drop(first);
+}
