@@ -16,7 +16,7 @@ use crate::{
     contain::{contain, contain_poll},
     cut::lock,
     error::{BodyPanicked, BoxError},
-    exchange::Outcome,
+    exchange::{Exchange, Outcome},
     replay::error::SharedFailure,
     usage::UsageReport,
 };
@@ -168,7 +168,7 @@ impl Flight {
 
     pub(super) fn told(&self) -> Told {
         let state = lock(&self.state);
-        let report = state.payer().and_then(|payer| payer.fact::<UsageReport>());
+        let report = state.payer().and_then(Exchange::fact::<UsageReport>);
         let (said, leader_reads) = (state.said.clone(), self.leader_reads(&state));
         drop(state);
         // Of what the leader's exchange says only this can hold for others, and only as long as it is one of them.
