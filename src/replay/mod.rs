@@ -68,13 +68,13 @@
 //! | request after half of [`ReplayLayer::answer_limit`] has streamed | it calls the service itself, and can be joined |
 //! | reader that takes its time | holds up nobody. The one that is ahead polls the service's body, whoever it is |
 //! | reader more than [`ReplayLayer::answer_limit`] behind it | its body fails with [`FellBehind`] |
-//! | reader gone or cut, the first one too | the others read on; the last one to go drops the call or the body at once |
+//! | reader gone or cut, the first one too | the others read on; the last one that could drops the call or the body at once |
 //! | reader gone, and a [`DetachLayer`](crate::detach) outside reads on | it counts as a reader until that is done |
 //! | clean end, trailers | reach all, and what was found to be wrong with it (truncated, an event that tells of a failure) does too |
 //! | error or panic of the body | [`SharedFailure`] for each with the error, or a [`BodyPanicked`](crate::error::BodyPanicked), as its source; as it came for one who is alone |
 //! | answer that says no (4xx, 5xx) | is shared as any other, and not kept |
 //! | service error, panic of the service | goes to the first one. The others call the service themselves, since an error has one owner |
-//! | answer for one only (`set-cookie`, `private`, ...), or that announces too many bytes | the same |
+//! | answer for one only (`set-cookie`, `private`, 3xx, 412, ...), or that announces too many bytes | the same |
 //!
 //! It is the key that says who is equal: no answer is shared across credentials that are in it. The exchange that the service
 //! sees is the first one's. If that one leaves before the end, its [`UsageReport`](crate::usage::UsageReport) goes to one who

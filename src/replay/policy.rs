@@ -21,9 +21,12 @@ pub(super) fn may_keep(method: &Method, head: &response::Parts, framing: &Framin
 /// Tells by the head whether an answer, be it a failure, may be given to another request that is equal.
 pub(super) fn may_share(method: &Method, head: &response::Parts) -> bool {
     let headers = &head.headers;
-    // These two answer headers that are in no key.
+    // These answer headers that are in no key.
     head.status != StatusCode::PARTIAL_CONTENT
-        && head.status != StatusCode::NOT_MODIFIED
+        && head.status != StatusCode::PRECONDITION_FAILED
+        && head.status != StatusCode::EXPECTATION_FAILED
+        // 304 does, too; and the others say where to go in a header that is not kept.
+        && !head.status.is_redirection()
         && !is_tunnel(method, head.status)
         // A session that was begun, a client of whom only the service knows, a coding that another may not read.
         && !headers.contains_key(header::SET_COOKIE)

@@ -142,7 +142,7 @@ where
 
 /// Judges a clean end, and records what it was.
 fn judge(exchange: &Exchange) -> Option<MissingTerminator> {
-    let usage = exchange.fact::<UsageReport>()?.usage();
+    let usage = UsageReport::inside(exchange)?.usage();
     // An event that told of a failure is the end of it, and the client has read that.
     (!usage.error_event && usage.terminator == Terminator::Missing).then(|| {
         exchange.record(Cause::Truncated);
@@ -150,7 +150,20 @@ fn judge(exchange: &Exchange) -> Option<MissingTerminator> {
     })
 }
 
+/// The report, for those who stand inside, of which another exchange has the bill.
+#[cfg(feature = "replay")]
+#[derive(Clone)]
+pub(crate) struct HandedOn(pub(crate) UsageReport);
+
 impl UsageReport {
+    /// Finds what is metered inside of this exchange, whoever pays for it.
+    fn inside(exchange: &Exchange) -> Option<Self> {
+        let own = exchange.fact::<Self>();
+        #[cfg(feature = "replay")]
+        let own = own.or_else(|| exchange.fact::<HandedOn>().map(|handed_on| handed_on.0));
+        own
+    }
+
     /// How the stream has ended by its own words, though its body has not: a client may well leave at these (truths.md, "how to
     /// tell the end"). Where nothing is said last, as in Gemini and Bedrock, it has not.
     pub(crate) fn told_end(&self) -> Option<Cause> {

@@ -79,6 +79,8 @@ mod tests;
 
 use http::request::Parts;
 
+#[cfg(feature = "replay")]
+pub(crate) use self::guard::HandedOn;
 pub use self::{
     dialect::Dialect,
     guard::{

@@ -16,7 +16,7 @@ use crate::{
     contain::{contain, contain_poll},
     cut::lock,
     error::{BodyPanicked, BoxError},
-    exchange::Outcome,
+    exchange::{Exchange, Outcome},
     replay::error::SharedFailure,
     usage::UsageReport,
 };
@@ -34,8 +34,9 @@ impl Flight {
             let mut state = lock(&self.state);
             if let Some(found) = look(&mut state) {
                 let stale = state.places.get_mut(place).and_then(|it| it.waker.take());
+                let gone = state.tape.gone();
                 drop(state);
-                drop(stale);
+                drop((stale, gone));
                 return Poll::Ready(found);
             }
             // Registered before the poll, or what happens during it would be missed.
@@ -110,7 +111,11 @@ impl Flight {
             Err(message) => (Stage::Panicked(message), None),
         };
         let rest = body.as_ref().and_then(|body| contain(|| Rest::of(body)).ok());
-        self.bill(&self.leader);
+        let said = self.leader.cause().filter(|cause| cause.outcome() == Outcome::Failed);
+        let mut state = lock(&self.state);
+        Self::bill(&state, &self.leader);
+        state.said = said.filter(|_| self.leader_reads(&state));
+        drop(state);
         let told = self.told_of(rest.as_ref());
         let mut state = lock(&self.state);
         state.stage = stage;
@@ -130,7 +135,10 @@ impl Flight {
         *upstream = Some(Upstream::Body(body));
         *open &= tape.push(frame.into_data().unwrap_or_default(), places, *open) && told.is_none();
         tape.rest(rest, told);
-        *open
+        let (open, gone) = (*open, tape.gone());
+        drop(state);
+        drop(gone);
+        open
     }
 
     fn over(&self, ended: Result<Option<Result<Frame<Bytes>, BoxError>>, Arc<str>>) {
@@ -148,6 +156,9 @@ impl Flight {
         };
         state.tape.end(ended, told);
         state.open = false;
+        let gone = state.tape.gone();
+        drop(state);
+        drop(gone);
     }
 
     /// What is known of the end, where the flag says that it has come.
@@ -156,9 +167,13 @@ impl Flight {
     }
 
     pub(super) fn told(&self) -> Told {
-        let report = self.payer().and_then(|payer| payer.fact::<UsageReport>());
-        // Of what the leader's exchange says only this can hold for others: it may have left long ago.
-        let cause = self.leader.cause().filter(|cause| cause.outcome() == Outcome::Failed);
+        let state = lock(&self.state);
+        let report = state.payer().and_then(Exchange::fact::<UsageReport>);
+        let (said, leader_reads) = (state.said.clone(), self.leader_reads(&state));
+        drop(state);
+        // Of what the leader's exchange says only this can hold for others, and only as long as it is one of them.
+        let cause = said.or_else(|| self.leader.cause().filter(|_| leader_reads));
+        let cause = cause.filter(|cause| cause.outcome() == Outcome::Failed);
         let cause = cause.or_else(|| report.as_ref()?.told_end());
         Told { cause, terminator: report.map(|report| report.usage().terminator) }
     }

@@ -24,8 +24,12 @@ pub(super) use self::seat::{Came, Seat};
 use self::tape::Tape;
 use super::{Key, Recorded};
 use crate::{
-    contain::contain, cut::lock, error::BoxError, exchange::Exchange, tee::Budget,
-    usage::UsageReport,
+    contain::contain,
+    cut::lock,
+    error::BoxError,
+    exchange::{Cause, Exchange},
+    tee::Budget,
+    usage::{HandedOn, UsageReport},
 };
 
 /// The calls that run, each under the key of its request. Who comes while one can be joined joins it.
@@ -79,6 +83,8 @@ struct State {
     /// It woke while somebody polled it, who may not come back.
     woke: bool,
     stage: Stage,
+    /// What the service said of its failure, by the time of the head.
+    said: Option<Cause>,
     /// Whether one can join: all of it from the beginning on is still there.
     open: bool,
     tape: Tape,
@@ -88,6 +94,9 @@ struct State {
     /// The list that wakers are woken from, kept so that no frame allocates one.
     woken: Vec<Waker>,
 }
+
+/// Where the leader sits, until another one does.
+const LEADER: usize = 0;
 
 /// What is known of a reader.
 struct Place {
@@ -147,6 +156,7 @@ impl Flight {
             upstream: None,
             woke: false,
             stage: Stage::Calling,
+            said: None,
             open: true,
             tape: Tape::new(terms),
             places,
@@ -170,21 +180,24 @@ impl Flight {
         Some(Seat::new(self.clone(), place, exchange.clone(), false))
     }
 
-    fn payer(&self) -> Option<Exchange> {
-        let state = lock(&self.state);
-        state.places.get(state.payer).map(|place| place.exchange.clone())
+    /// Whether the leader still reads: from then on, its exchange tells of its own end.
+    fn leader_reads(&self, state: &State) -> bool {
+        let leader = |place: &Place| place.exchange.id() == self.leader.id();
+        state.places.get(LEADER).is_some_and(|place| leader(place) && !place.fell_behind)
     }
 
-    /// Hands the report of what it costs on to the one who pays now.
-    fn bill(&self, from: &Exchange) {
-        if let Some(payer) = self.payer().filter(|payer| payer.id() != from.id()) {
+    /// Hands the report of what it costs on to the one who pays now: at once, or that one may have left.
+    fn bill(state: &State, from: &Exchange) {
+        if let Some(payer) = state.payer().filter(|payer| payer.id() != from.id()) {
             if let Some(report) = from.take::<UsageReport>() {
+                from.insert(HandedOn(report.clone()));
                 payer.insert(report);
             }
         }
     }
 
-    /// Takes a reader out. What the last one leaves behind is dropped; what another one owes goes to one who reads on.
+    /// Takes a reader out. What the last one that can read on leaves behind is dropped; what another one owes goes to one who
+    /// reads on.
     fn leave(self: &Arc<Self>, place: usize, exchange: &Exchange) {
         let mut state = lock(&self.state);
         let left = state.places.try_remove(place);
@@ -194,21 +207,27 @@ impl Flight {
         if !state.open {
             state.tape.trim();
         }
-        let last = state.places.is_empty();
+        let last = state.places.iter().all(|(_, place)| place.fell_behind);
         let upstream = if last { state.upstream.take() } else { None };
         state.open &= !last;
+        if last {
+            // Not with the flight: a waker that somebody forgot may keep that.
+            state.tape.abandon();
+        }
         let running = matches!(state.stage, Stage::Calling) || !state.tape.is_there();
         let moves = !last && running && state.payer == place;
         if moves {
             let heir = state.places.iter().find(|(_, place)| !place.fell_behind);
             state.payer = heir.map_or(place, |(at, _)| at);
         }
+        if moves {
+            Self::bill(&state, exchange);
+            Self::bill(&state, &self.leader);
+        }
+        let gone = state.tape.gone();
         drop(state);
         drop(left);
-        if moves {
-            self.bill(exchange);
-            self.bill(&self.leader);
-        }
+        let _ = contain(|| drop(gone));
         if last {
             let _ = contain(|| drop(upstream));
             self.flights.remove(self);
@@ -216,6 +235,12 @@ impl Flight {
             // The one that left may have been the one that was woken to poll.
             self.wake_all_but(None);
         }
+    }
+}
+
+impl State {
+    fn payer(&self) -> Option<&Exchange> {
+        self.places.get(self.payer).map(|place| &place.exchange)
     }
 }
 

@@ -80,7 +80,7 @@ impl Seat {
         let State { places, tape, open, .. } = state;
         let place = places.get_mut(self.place)?;
         if place.fell_behind {
-            return Some(Err(Unclean::Failed(FellBehind::new().into())));
+            return Some(Err(Unclean::FellBehind));
         }
         if let Some(data) = tape.read(place, *open) {
             return Some(Ok(Some(Frame::data(data))));
@@ -98,11 +98,11 @@ impl Seat {
         state.places.get(self.place).is_some_and(|place| state.tape.is_at_the_tip(place))
     }
 
-    /// Tells this reader's exchange what is true for all who read so far.
-    fn conclude(&self) {
+    /// Tells this reader's exchange what is true for all who read so far. An error says itself why it is one.
+    fn conclude(&self, clean: bool) {
         let told = lock(&self.flight.state).tape.told();
         let Told { cause, terminator } = told.unwrap_or_else(|| self.flight.told());
-        if let Some(cause) = cause {
+        if let Some(cause) = cause.filter(|_| clean) {
             self.exchange.record(cause);
         }
         if let Some(terminator) = terminator {
@@ -127,12 +127,14 @@ impl Body for Seat {
         budget.made_progress();
         self.over = !matches!(&polled, Ok(Some(frame)) if frame.is_data());
         // At the flag, too: whoever watches outside believes it at once.
-        if self.over || self.has_read_all() {
-            self.conclude();
+        let fell_behind = matches!(polled, Err(Unclean::FellBehind));
+        if !fell_behind && (self.over || self.has_read_all()) {
+            self.conclude(polled.is_ok());
         }
         Poll::Ready(match polled {
             Ok(frame) => frame.map(Ok),
             Err(Unclean::Failed(error)) => Some(Err(error)),
+            Err(Unclean::FellBehind) => Some(Err(FellBehind::new().into())),
             Err(Unclean::Panicked(message)) => resume_unwind(Box::new(message.to_string())),
         })
     }
@@ -154,7 +156,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         // hyper asks no more when the flag says that it is the end, and a client when the stream does (truths.md 1).
         if !self.over && self.is_at_the_tip() {
-            self.conclude();
+            self.conclude(true);
         }
         self.flight.leave(self.place, &self.exchange);
     }

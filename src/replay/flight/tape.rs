@@ -18,6 +18,8 @@ use crate::{
 
 pub(super) struct Tape {
     frames: VecDeque<Kept>,
+    /// What nobody needs any more: to be dropped outside of the lock, for a frame may be anything.
+    gone: Vec<Bytes>,
     /// The number of the first of them.
     first: usize,
     held: usize,
@@ -51,6 +53,8 @@ pub(super) enum Ended {
 pub(super) enum Unclean {
     Failed(BoxError),
     Panicked(Arc<str>),
+    /// Not the answer did, but this reader.
+    FellBehind,
 }
 
 /// What is known of the end besides the end itself: why, as far as that was told otherwise than by an error, and whether the
@@ -71,6 +75,7 @@ impl Tape {
     pub(super) fn new(terms: &Terms) -> Self {
         Self {
             frames: VecDeque::new(),
+            gone: Vec::new(),
             first: 0,
             held: 0,
             share: Share::of(terms.budget.clone()),
@@ -157,21 +162,41 @@ impl Tape {
         slowest > 0
     }
 
-    /// Drops what all have read.
+    /// Lets go of what all have read.
     pub(super) fn trim(&mut self) {
         while self.frames.front().is_some_and(|kept| kept.left == 0) {
-            self.held -= self.frames.pop_front().map_or(0, |kept| kept.data.len());
+            let data = self.frames.pop_front().map(|kept| kept.data);
+            self.held -= data.as_ref().map_or(0, Bytes::len);
             self.first += 1;
+            self.gone.extend(data);
         }
+    }
+
+    pub(super) fn gone(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Nobody reads any more.
+    pub(super) fn abandon(&mut self) {
+        (self.first, self.held) = (self.first + self.frames.len(), 0);
+        self.gone.extend(self.frames.drain(..).map(|kept| kept.data));
+        self.share.give_all_back();
     }
 
     /// The next frame for this reader, if it came already.
     pub(super) fn read(&mut self, place: &mut Place, open: bool) -> Option<Bytes> {
-        let kept = self.frames.get_mut(place.next.checked_sub(self.first)?)?;
+        let at = place.next.checked_sub(self.first)?;
+        let kept = self.frames.get_mut(at)?;
         kept.left -= 1;
         let data = kept.data.clone();
         place.next += 1;
         place.taken += data.len() as u64;
+        if !open && at == 0 && kept.left == 0 {
+            // The reader has it, so this clone is not the last.
+            self.held -= data.len();
+            self.first += 1;
+            self.frames.pop_front();
+        }
         if !open {
             self.trim();
         }

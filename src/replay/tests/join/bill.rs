@@ -90,9 +90,10 @@ async fn who_paid_for_all_of_it_keeps_that_when_leaving_before_reading_the_rest(
     let gate = Gate::new();
     let service = metered(&gate);
     let mut asked = [(); 2].map(|()| Asked::of(&service, chat()));
-    let [first, second] = asked.each_mut().map(Asked::body);
+    let [first, mut second] = asked.each_mut().map(Asked::body);
     gate.open();
-    drain(second).await;
+    drain(&mut second).await;
     drop(first);
     assert_eq!(paid(&asked), [Some(2), None]);
+    drop(second);
 }

@@ -8,9 +8,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::*;
 use crate::{
     error::BodyPanicked,
-    exchange::Outcome,
+    exchange::{Cause, Outcome},
     finalize::{Ending, FinalizeLayer},
-    replay::SharedFailure,
+    replay::{FellBehind, SharedFailure},
     tee::TeeLayer,
     usage::{Terminator, TerminatorGuardLayer, UsageReport},
 };
@@ -141,6 +141,23 @@ async fn an_answer_that_is_for_one_only_goes_to_the_first_and_the_others_call_th
 }
 
 #[tokio::test]
+async fn an_answer_to_a_condition_or_that_leads_elsewhere_is_the_first_ones() {
+    for status in [302, 304, 307, 412, 417] {
+        let gate = Gate::new();
+        let mut response = text(Script::new().data("x"));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        let service = joining().layer(after(&gate, response));
+        let mut asked = [(); 2].map(|()| Asked::of(&service, get()));
+        assert!(asked.iter_mut().all(|asked| asked.poll().is_pending()));
+        gate.open();
+        let [mut first, second] = asked;
+        drop(first.body());
+        let second = tokio::spawn(second.answer).await;
+        assert!(second.err().unwrap().is_panic(), "{status}: it calls the service itself");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_says_no_reaches_all_who_wait_for_it_and_nobody_who_comes_later() {
     let gate = Gate::new();
     let mut refusal = text(Script::new().data("later"));
@@ -164,13 +181,20 @@ async fn an_answer_that_says_no_reaches_all_who_wait_for_it_and_nobody_who_comes
 
 /// The endings of those who read this event stream, as they come.
 fn readers<const N: usize>(body: Script) -> ([Read; N], UnboundedReceiver<Ending>) {
+    readers_of(joining(), body)
+}
+
+fn readers_of<const N: usize>(
+    layer: ReplayLayer<MemoryStore, RequestKey>,
+    body: Script,
+) -> ([Read; N], UnboundedReceiver<Ending>) {
     let (tell, told) = unbounded_channel();
     let finalize = FinalizeLayer::new(move |_| {
         let tell = tell.clone();
         move |ending| drop(tell.send(ending))
     });
     let response = Response::builder().header("content-type", "text/event-stream");
-    let stack = tower::ServiceBuilder::new().layer(finalize).layer(joining());
+    let stack = tower::ServiceBuilder::new().layer(finalize).layer(layer);
     let stack = stack.layer(TerminatorGuardLayer).layer(TeeLayer::usage());
     let service = stack.service(upstream([response.body(body).unwrap()]));
     ([(); N].map(|()| Asked::of(&service, post("/v1/chat/completions", "{}")).body()), told)
@@ -232,4 +256,84 @@ async fn who_leaves_behind_the_terminator_has_all_of_it() {
     assert_eq!(leaves(untold).await, [Outcome::Completed, Outcome::Completed]);
     let untold = Script::new().data(CHUNK).data(CHUNK).stall();
     assert_eq!(leaves(untold).await, [Outcome::Disconnected, Outcome::Disconnected]);
+}
+
+#[tokio::test]
+async fn an_end_that_came_too_early_is_told_though_the_first_has_left() {
+    let gate = Gate::new();
+    let ([mut first, second], mut told) = readers(Script::new().data(CHUNK).wait(&gate));
+    assert!(next(&mut first).is_ready());
+    drop(first);
+    assert_eq!(told.recv().await.unwrap().outcome, Outcome::Disconnected);
+    gate.open();
+    assert!(drain(second).await.error.is_some());
+    assert_eq!(told.recv().await.unwrap().outcome, Outcome::Truncated);
+}
+
+/// More than what may be held for one who does not read.
+fn long() -> (ReplayLayer<MemoryStore, RequestKey>, Script) {
+    let script = (0..20).fold(Script::new(), |script, _| script.data(CHUNK));
+    (joining().answer_limit(256), script)
+}
+
+#[tokio::test]
+async fn who_fell_behind_has_failed_however_well_it_ended_for_the_others() {
+    let (layer, script) = long();
+    let ([quick, slow], mut told) = readers_of(layer, script.data("data: [DONE]\n\n"));
+    drain(quick).await;
+    assert_eq!(told.recv().await.unwrap().outcome, Outcome::Completed);
+    assert!(drain(slow).await.error.unwrap().is::<FellBehind>());
+    let ending = told.recv().await.unwrap();
+    assert_eq!((ending.outcome, ending.exchange.fact::<Terminator>()), (Outcome::Failed, None));
+}
+
+#[tokio::test]
+async fn what_befell_the_first_one_alone_is_not_what_the_others_are_told() {
+    let gate = Gate::new();
+    let (layer, script) = long();
+    let script = script.wait(&gate).data("data: [DONE]\n\n");
+    let ([slow, mut quick], mut told) = readers_of(layer, script);
+    for _ in 0..20 {
+        assert!(next(&mut quick).is_ready());
+    }
+    assert!(drain(slow).await.error.unwrap().is::<FellBehind>());
+    assert_eq!(told.recv().await.unwrap().outcome, Outcome::Failed);
+    gate.open();
+    assert!(drain(quick).await.error.is_none());
+    assert_eq!(told.recv().await.unwrap().outcome, Outcome::Completed);
+}
+
+#[tokio::test]
+async fn an_error_behind_the_terminator_is_an_error_as_without_coalescing() {
+    for layer in [layer(), joining()] {
+        let script = Script::new().data(CHUNK).data("data: [DONE]\n\n").error("boom");
+        let ([only], mut told) = readers_of(layer, script);
+        assert!(drain(only).await.error.is_some());
+        assert_eq!(told.recv().await.unwrap().outcome, Outcome::Failed);
+    }
+}
+
+#[tokio::test]
+async fn what_a_handler_said_of_its_failure_is_told_to_all_though_the_first_has_left() {
+    for leaves in [false, true] {
+        let (tell, mut told) = unbounded_channel();
+        let finalize = FinalizeLayer::new(move |_| {
+            let tell = tell.clone();
+            move |ending: Ending| drop(tell.send(ending))
+        });
+        let handler = service_fn(|request: Request<ReplayRequest<Script>>| {
+            let exchange = Exchange::get(request.extensions()).unwrap();
+            exchange.record(Cause::failed(&ScriptError::new("refused")));
+            ready(Ok::<_, Infallible>(text(Script::new().data("502"))))
+        });
+        let service =
+            tower::ServiceBuilder::new().layer(finalize).layer(joining()).service(handler);
+        let [first, second] = [(); 2].map(|()| Asked::of(&service, get()).body());
+        let kept = (!leaves).then_some(first);
+        drain(second).await;
+        drop(kept);
+        for _ in 0..2 {
+            assert_eq!(told.recv().await.unwrap().outcome, Outcome::Failed);
+        }
+    }
 }

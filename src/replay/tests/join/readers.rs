@@ -50,6 +50,84 @@ async fn the_last_one_that_leaves_drops_what_runs_and_the_next_request_calls_aga
     }
 }
 
+#[tokio::test]
+async fn what_runs_is_dropped_once_those_who_are_left_have_fallen_behind() {
+    let log = Log::new();
+    let script = (0..20).fold(Script::new(), |script, _| script.data([b'x'; 16].to_vec()));
+    let service = joining().answer_limit(64);
+    let service = service.layer(upstream([text(script.stall().log_into(&log))]));
+    let _slow = Asked::of(&service, get()).body();
+    let mut quick = Asked::of(&service, get()).body();
+    for _ in 0..20 {
+        assert!(next(&mut quick).is_ready());
+    }
+    assert_eq!(log.dropped_at(), None);
+    drop(quick);
+    assert!(log.dropped_at().is_some(), "nobody can read on");
+}
+
+/// A body that has so many frames at a time: one that is dropped wakes it.
+struct Pooled(Pool);
+struct Lent(Pool);
+type Pool = Arc<Mutex<(usize, Option<Waker>)>>;
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &[b'x'; 16]
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut pool = self.0.lock().unwrap();
+        pool.0 += 1;
+        let waker = pool.1.take();
+        drop(pool);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Body for Pooled {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        let mut pool = self.0.lock().unwrap();
+        if pool.0 == 0 {
+            pool.1 = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        pool.0 -= 1;
+        let frame = Bytes::from_owner(Lent(self.0.clone()));
+        Poll::Ready(Some(Ok(http_body::Frame::data(frame))))
+    }
+}
+
+#[test]
+fn a_frame_that_wakes_the_body_when_it_is_let_go_of_does_so_outside_of_every_lock() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    // On a thread of its own, which may be stuck for ever.
+    std::thread::spawn(move || {
+        let pool = Pool::new(Mutex::new((2, None)));
+        let service = service_fn(move |_: Request<ReplayRequest<Script>>| {
+            // Nobody else has the frames: it is not kept.
+            let response = Response::builder().status(500).body(Pooled(pool.clone()));
+            ready(Ok::<_, Infallible>(response.unwrap()))
+        });
+        let service = joining().answer_limit(40).layer(service);
+        let mut quick = Asked::of(&service, get()).body();
+        let slow = Asked::of(&service, get()).body();
+        assert!(next(&mut quick).is_ready() && next(&mut quick).is_ready());
+        assert!(next(&mut quick).is_pending());
+        drop(slow);
+        done.send(next(&mut quick).is_ready()).unwrap();
+    });
+    assert_eq!(is_done.recv_timeout(Duration::from_secs(20)), Ok(true));
+}
+
 /// Notes that it is dropped.
 struct Noted(Log);
 
@@ -151,4 +229,47 @@ async fn an_answer_without_a_body_has_none_for_all() {
         assert_eq!(next(&mut body), OVER);
         assert_eq!(body.size_hint().exact(), Some(0));
     }
+}
+
+/// A body that wakes whoever polls it, while another reader asks in vain. Its Drop panics.
+struct Busy(Arc<Mutex<Option<Read>>>, Wakes);
+
+impl Body for Busy {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        let Some(mut other) = self.0.lock().unwrap().take() else { return Poll::Ready(None) };
+        cx.waker().wake_by_ref();
+        assert!(poll_body(Pin::new(&mut other), &self.1.waker()).is_pending());
+        *self.0.lock().unwrap() = Some(other);
+        Poll::Pending
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        panic!("ouch");
+    }
+}
+
+#[tokio::test]
+async fn a_wakeup_during_a_poll_reaches_who_found_it_polled_and_a_drop_that_panics_harms_nobody() {
+    let (other, wakes) = (Arc::new(Mutex::new(None)), Wakes::new());
+    let (held, waking) = (other.clone(), wakes.clone());
+    let service = joining().layer(service_fn(move |_: Request<ReplayRequest<Script>>| {
+        ready(Ok::<_, Infallible>(Response::new(Busy(held.clone(), waking.clone()))))
+    }));
+    let mut first = Asked::of(&service, get()).body();
+    *other.lock().unwrap() = Some(Asked::of(&service, get()).body());
+    assert!(next(&mut first).is_pending());
+    assert_eq!(wakes.count(), 1, "the first one may not come back");
+    drop(other.lock().unwrap().take());
+    assert_eq!(next(&mut first), OVER, "at its end");
+    drop(first);
+    let first = Asked::of(&service, get()).body();
+    drop(first);
 }

@@ -96,3 +96,15 @@ async fn an_answer_for_which_there_is_no_room_is_not_kept_and_passes_whole() {
     }
     assert_eq!(budget.used(), 0);
 }
+
+#[tokio::test]
+async fn nothing_is_held_by_a_waker_that_outlives_its_body() {
+    let (gate, budget) = (Gate::new(), Budget::new(100));
+    let frame = Bytes::from(vec![b'x'; 20]);
+    let script = Script::new().data(frame.clone()).wait(&gate);
+    let service = joining().within(&budget).layer(upstream([text(script)]));
+    let mut only = Asked::of(&service, get()).body();
+    assert!(next(&mut only).is_ready() && next(&mut only).is_pending());
+    drop(only);
+    assert_eq!((budget.used(), frame.is_unique()), (0, true), "though the gate has the waker");
+}
