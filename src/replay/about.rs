@@ -59,14 +59,9 @@ impl<T: ReplayStore, K> About<T, K> {
     }
 
     /// Whether others may have this answer, of which there has to be a beginning that all of them get.
-    fn is_shared<B: Body>(&self, response: Response<B>) -> Result<Response<B>, Response<B>> {
-        let (head, body) = response.into_parts();
-        let expected = Framing::of(&self.method, &head, &body).expected;
+    fn is_shared(&self, head: &response::Parts, framing: &Framing) -> bool {
         let room = (self.shared.terms.limit / 2) as u64;
-        let fits = expected.is_none_or(|expected| expected <= room);
-        let shared = fits && may_share(&self.method, &head);
-        let response = Response::from_parts(head, body);
-        if shared { Ok(response) } else { Err(response) }
+        framing.expected.is_none_or(|expected| expected <= room) && may_share(&self.method, head)
     }
 
     /// The head for those who joined.
@@ -75,6 +70,17 @@ impl<T: ReplayStore, K> About<T, K> {
         *others.status_mut() = head.status;
         *others.headers_mut() = kept(&head.headers, &self.shared.kept);
         others.into_parts().0
+    }
+
+    /// The answer as all of them read it, kept if it may be.
+    fn streams<B>(&self, response: Response<B>, framing: &Framing) -> Called
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let (head, body) = self.live(response).into_parts();
+        let others = Box::new(self.head_for_others(&head));
+        let expected = framing.expected.filter(|_| !framing.no_body);
+        Called::Streams { head: Box::new(head), others, body: Box::pin(body), expected }
     }
 }
 
@@ -89,7 +95,8 @@ where
         key: Key,
         flights: &Arc<Flights>,
         asked: &mut Option<Asked<S, A>>,
-    ) -> (Seat, Own<Result<Response<B>, S::Error>>)
+        own: &Own<Result<Response<B>, S::Error>>,
+    ) -> Seat
     where
         S: Service<Request<ReplayRequest<A>>, Response = Response<B>> + Send + 'static,
         S::Future: Send,
@@ -97,13 +104,13 @@ where
         A: Body<Data = Bytes, Error: Send> + Send + 'static,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let (seat, own) = (flights.board(key, &self.exchange, &self.shared.terms), Own::default());
+        let seat = flights.board(key, &self.exchange, &self.shared.terms);
         if !seat.leads() {
             self.exchange.insert(Replayed::Join);
         } else if let Some(asked) = asked.take() {
-            seat.begin(self.clone().first(key, asked, Arc::clone(&own)));
+            seat.begin(self.clone().first(key, asked, Arc::clone(own)));
         }
-        (seat, own)
+        seat
     }
 
     /// What the first one does, for all: it looks into the store only now, so that nobody comes between that and the call.
@@ -126,16 +133,18 @@ where
             }
             self.misses();
             let request = Request::from_parts(asked.request, ReplayRequest::held(asked.body));
-            let result = asked.inner.call(request).await;
-            let result = result.map(|response| self.is_shared(response));
-            let alone = match result {
-                Ok(Ok(response)) => {
-                    let (head, body) = self.live(response).into_parts();
-                    let others = Box::new(self.head_for_others(&head));
-                    return Called::Streams { head: Box::new(head), others, body: Box::pin(body) };
-                }
-                Ok(Err(response)) => Ok(response),
+            let alone = match asked.inner.call(request).await {
                 Err(error) => Err(error),
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    let framing = Framing::of(&self.method, &head, &body);
+                    let shared = self.is_shared(&head, &framing);
+                    let response = Response::from_parts(head, body);
+                    if shared {
+                        return self.streams(response, &framing);
+                    }
+                    Ok(response)
+                }
             };
             *lock(&own) = Some(alone);
             Called::Alone

@@ -104,8 +104,8 @@ where
                         (None, _) => Waits::Service,
                         (Some(key), None) => Waits::Store(Box::pin(about.shared.store.get(&key))),
                         (Some(key), Some(flights)) => {
-                            let (seat, own) = about.board(key, flights, this.asked);
-                            Waits::Others(seat, own)
+                            let own = Own::default();
+                            Waits::Others(about.board(key, flights, this.asked, &own), own)
                         }
                     };
                 }

@@ -3,7 +3,12 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderName, Method, header::HOST, request::Parts, uri::PathAndQuery};
+use http::{
+    HeaderName, HeaderValue, Method,
+    header::HOST,
+    request::Parts,
+    uri::{Authority, PathAndQuery},
+};
 use sha2::{Digest, Sha256};
 
 use super::policy::directives;
@@ -76,7 +81,7 @@ impl<F: Fn(&Parts, &[Bytes]) -> Option<Key>> MakeKey for F {
 }
 
 /// What else makes an answer another one: who asks and who pays, what is asked for, and how the body is to be read.
-const HEADERS: [&str; 17] = [
+const HEADERS: [&str; 19] = [
     "authorization",
     "proxy-authorization",
     "cookie",
@@ -84,6 +89,8 @@ const HEADERS: [&str; 17] = [
     "api-key",
     "x-goog-api-key",
     "x-amz-security-token",
+    "ocp-apim-subscription-key",
+    "x-goog-user-project",
     "openai-organization",
     "openai-project",
     "openai-beta",
@@ -100,12 +107,14 @@ const HEADERS: [&str; 17] = [
 /// in the header or in the URI.
 ///
 /// The headers are those by which language models and most others tell who asks (`authorization`, `proxy-authorization`,
-/// `cookie`, `x-api-key`, `api-key`, `x-goog-api-key`, `x-amz-security-token`, `openai-organization`, `openai-project`), and
+/// `cookie`, `x-api-key`, `api-key`, `x-goog-api-key`, `x-goog-user-project`, `x-amz-security-token`,
+/// `ocp-apim-subscription-key`, `openai-organization`, `openai-project`), and
 /// those that change the answer (`host`, `accept`, `content-type`, `content-encoding`, `range`, `openai-beta`,
 /// `anthropic-version`, `anthropic-beta`). **If your clients are told apart by anything else, add it**, or they get each
 /// other's answers.
 ///
-/// Only GET and POST have a key, and only where the client does not say `cache-control: no-cache` or `no-store`.
+/// Only GET and POST have a key, and only where the client does not say `cache-control: no-cache` or `no-store`, and does not
+/// name two hosts, one in the URI and another in the header.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RequestKey {
@@ -145,14 +154,19 @@ impl MakeKey for RequestKey {
         if fresh || !matches!(request.method, Method::GET | Method::POST) {
             return None;
         }
+        let authority = request.uri.authority().map(Authority::as_str);
+        let mut hosts = request.headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
+        if authority.is_some_and(|named| hosts.any(|host| host != named.as_bytes())) {
+            return None;
+        }
         let mut hash = Sha256::new();
         add(&mut hash, request.method.as_str().as_bytes());
         let target = request.uri.path_and_query();
         add(&mut hash, target.map_or("/", PathAndQuery::as_str).as_bytes());
         for name in &self.headers {
-            if let Some(authority) = request.uri.authority().filter(|_| *name == HOST) {
+            if let Some(authority) = authority.filter(|_| *name == HOST) {
                 hash.update(1_u64.to_be_bytes());
-                add(&mut hash, authority.as_str().as_bytes());
+                add(&mut hash, authority.as_bytes());
                 continue;
             }
             // A cookie may be split over several lines, and every line counts.

@@ -67,7 +67,7 @@
 //! | request, from before the head until the end | what was streamed so far, and then the live tail; with the status and the chosen headers |
 //! | request after half of [`ReplayLayer::answer_limit`] has streamed | it calls the service itself, and can be joined |
 //! | reader that takes its time | holds up nobody. The one that is ahead polls the service's body, whoever it is |
-//! | reader more than [`ReplayLayer::answer_limit`] behind it | its body fails with [`FellBehind`] |
+//! | reader more than [`ReplayLayer::answer_limit`] behind it, or more than 64 KiB when the [budget](ReplayLayer::within) is out | its body fails with [`FellBehind`] |
 //! | reader gone or cut, the first one too | the others read on; the last one that could drops the call or the body at once |
 //! | reader gone, and a [`DetachLayer`](crate::detach) outside reads on | it counts as a reader until that is done |
 //! | clean end, trailers | reach all, and what was found to be wrong with it (truncated, an event that tells of a failure) does too |
@@ -75,6 +75,9 @@
 //! | answer that says no (4xx, 5xx) | is shared as any other, and not kept |
 //! | service error, panic of the service | goes to the first one. The others call the service themselves, since an error has one owner |
 //! | answer for one only (`set-cookie`, `private`, 3xx, 412, ...), or that announces too many bytes | the same |
+//!
+//! One that waits for the head holds its request, and the service that was ready for it (and with that, say, a permit of a
+//! concurrency limit inside). A service that asks itself, through this layer, for an equal request waits for itself.
 //!
 //! It is the key that says who is equal: no answer is shared across credentials that are in it. The exchange that the service
 //! sees is the first one's. If that one leaves before the end, its [`UsageReport`](crate::usage::UsageReport) goes to one who
@@ -196,7 +199,7 @@ impl<T, K: Clone> ReplayLayer<T, K> {
     }
 
     /// Takes what is held of answers that are under way from `budget`, besides the limit of each. An answer for which nothing
-    /// is left is not kept, and can not be joined.
+    /// is left is not kept, can not be joined, and its readers may be no more than 64 KiB behind.
     pub fn within(self, budget: &Budget) -> Self {
         self.with(|shared| shared.terms.budget = Some(budget.clone()))
     }
@@ -207,8 +210,8 @@ impl<T, K: Clone> ReplayLayer<T, K> {
         self.with(|shared| shared.flights = Some(Arc::default()))
     }
 
-    /// Keeps this header of the answers, too. The others are `content-type`, `content-language`, `content-disposition` and
-    /// `cache-control`.
+    /// Keeps this header of the answers, too. The others are `content-type`, `content-language`, `content-disposition`,
+    /// `cache-control`, `location`, `allow`, `retry-after`, `www-authenticate`, `trailer` and `x-accel-buffering`.
     pub fn keep_header(self, name: HeaderName) -> Self {
         self.with(|shared| shared.kept.push(name))
     }

@@ -4,13 +4,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, respo
 
 use crate::head::{Framing, Media, is_encoded, is_tunnel};
 
-/// The headers that are kept unless more are chosen, the content type first.
-pub(super) const KEPT: [HeaderName; 5] = [
+/// The headers that are kept unless more are chosen, the content type first: what the body is, and what it takes to understand
+/// or to pass on the answer. Nothing that tells of the one call that gave it.
+pub(super) const KEPT: [HeaderName; 10] = [
     header::CONTENT_TYPE,
     header::CONTENT_LANGUAGE,
     header::CONTENT_DISPOSITION,
     header::CACHE_CONTROL,
+    header::LOCATION,
+    header::ALLOW,
     header::RETRY_AFTER,
+    header::WWW_AUTHENTICATE,
+    // Without it hyper sends no trailers over HTTP/1 (truths.md 1), and nginx holds a stream back.
+    header::TRAILER,
+    HeaderName::from_static("x-accel-buffering"),
 ];
 
 /// Tells by the head whether an answer may be kept for another request that is equal.

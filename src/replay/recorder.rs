@@ -87,7 +87,7 @@ impl Tape {
     fn data(&mut self, after: Duration, data: &Bytes, limit: usize) -> bool {
         self.bytes += data.len();
         let fits = self.bytes <= limit && self.frames.len() < frames_at_most(limit);
-        if !fits || !self.share.grow(data.len()) {
+        if !fits || !self.share.set(self.bytes) {
             return false;
         }
         self.meter.data(data.clone());

@@ -65,28 +65,24 @@ impl Share {
         Self { budget, bytes: 0 }
     }
 
-    /// Takes so many more; `false` if there are not as many.
-    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
+    /// Has so many bytes from now on; `false`, and as many as before, if there are not as many.
+    pub(crate) fn set(&mut self, bytes: usize) -> bool {
         let Some(budget) = &self.budget else { return true };
-        let taken = budget.take(bytes);
-        if taken < bytes {
+        let more = bytes.saturating_sub(self.bytes);
+        let taken = budget.take(more);
+        if taken < more {
             budget.give_back(taken);
             return false;
         }
-        self.bytes += bytes;
+        budget.give_back(self.bytes.saturating_sub(bytes));
+        self.bytes = bytes;
         true
-    }
-
-    pub(crate) fn give_all_back(&mut self) {
-        if let Some(budget) = &self.budget {
-            budget.give_back(std::mem::take(&mut self.bytes));
-        }
     }
 }
 
 #[cfg(feature = "replay")]
 impl Drop for Share {
     fn drop(&mut self) {
-        self.give_all_back();
+        self.set(0);
     }
 }

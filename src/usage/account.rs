@@ -191,8 +191,8 @@ impl Account {
     }
 
     /// What the answer says later on wins.
-    pub(super) fn asked_of(&mut self, model: Option<String>) {
-        self.report.update(|usage| usage.model = short(model.as_deref()));
+    pub(super) fn asked_of(&mut self, model: Option<&str>) {
+        self.report.update(|usage| usage.model = short(model));
     }
 
     fn fail(&mut self) {

@@ -47,7 +47,8 @@ impl UsageMeter {
         let mut meter = Self::new(None);
         let dialect = Dialect::of_path(path);
         meter.account.guess(dialect);
-        meter.account.asked_of(dialect.and_then(|dialect| dialect.model_of_path(path)));
+        let model = dialect.and_then(|dialect| dialect.model_of_path(path));
+        meter.account.asked_of(model.as_deref());
         meter
     }
 

@@ -56,7 +56,7 @@ impl Flight {
     fn advance(self: &Arc<Self>, upstream: Upstream, place: usize) -> Poll<()> {
         let waker = Waker::from(self.clone());
         let cx = &mut Context::from_waker(&waker);
-        let open = match upstream {
+        let closed = match upstream {
             Upstream::Call(mut call) => match contain_poll(|| call.as_mut().poll(cx)) {
                 Poll::Pending => return self.put_back(Upstream::Call(call), place),
                 Poll::Ready(called) => {
@@ -74,13 +74,12 @@ impl Flight {
                     Poll::Ready(ended) => {
                         // It is gone, and whatever watches it has spoken, before anyone hears of the end.
                         let _ = contain(|| drop(body));
-                        self.over(ended.map(|(frame, _)| frame));
-                        false
+                        self.over(ended.map(|(frame, _)| frame))
                     }
                 }
             }
         };
-        if !open {
+        if closed {
             self.flights.remove(self);
         }
         self.wake_all_but(Some(place));
@@ -99,16 +98,16 @@ impl Flight {
         Poll::Pending
     }
 
-    /// Returns whether it can be joined now.
+    /// Returns whether it can be joined no more, as do the following.
     fn called(&self, called: Result<Called, Arc<str>>) -> bool {
-        let (stage, body) = match called {
-            Ok(Called::Found(recorded)) => (Stage::Found(recorded), None),
-            Ok(Called::Alone) => (Stage::Alone, None),
-            Ok(Called::Streams { head, others, body }) => {
+        let (stage, body, expected) = match called {
+            Ok(Called::Found(recorded)) => (Stage::Found(recorded), None, None),
+            Ok(Called::Alone) => (Stage::Alone, None, None),
+            Ok(Called::Streams { head, others, body, expected }) => {
                 let head = Some(head);
-                (Stage::Streams { head, others }, Some(body))
+                (Stage::Streams { head, others }, Some(body), expected)
             }
-            Err(message) => (Stage::Panicked(message), None),
+            Err(message) => (Stage::Panicked(message), None, None),
         };
         let rest = body.as_ref().and_then(|body| contain(|| Rest::of(body)).ok());
         let said = self.leader.cause().filter(|cause| cause.outcome() == Outcome::Failed);
@@ -121,27 +120,29 @@ impl Flight {
         state.stage = stage;
         state.open = body.is_some() && told.is_none();
         state.upstream = body.map(Upstream::Body);
+        state.tape.expect(expected);
         if let Some(rest) = rest {
             state.tape.rest(rest, told);
         }
-        state.open
+        !state.open
     }
 
     fn came(&self, frame: Frame<Bytes>, rest: Rest, body: SharedBody) -> bool {
         let told = self.told_of(Some(&rest));
         let mut state = lock(&self.state);
         let State { tape, places, open, upstream, .. } = &mut *state;
+        let was_open = *open;
         // Also at its flag: it is the readers who decide to believe that (http-body#142).
         *upstream = Some(Upstream::Body(body));
         *open &= tape.push(frame.into_data().unwrap_or_default(), places, *open) && told.is_none();
         tape.rest(rest, told);
-        let (open, gone) = (*open, tape.gone());
+        let (closed, gone) = (was_open && !*open, tape.gone());
         drop(state);
         drop(gone);
-        open
+        closed
     }
 
-    fn over(&self, ended: Result<Option<Result<Frame<Bytes>, BoxError>>, Arc<str>>) {
+    fn over(&self, ended: Result<Option<Result<Frame<Bytes>, BoxError>>, Arc<str>>) -> bool {
         let told = self.told();
         let mut state = lock(&self.state);
         // Who is alone gets what it would have got without this layer.
@@ -155,10 +156,11 @@ impl Flight {
             Err(message) => Ended::Shared(SharedFailure::new(BodyPanicked::new(message).into())),
         };
         state.tape.end(ended, told);
-        state.open = false;
+        let closed = std::mem::take(&mut state.open);
         let gone = state.tape.gone();
         drop(state);
         drop(gone);
+        closed
     }
 
     /// What is known of the end, where the flag says that it has come.
@@ -184,7 +186,9 @@ impl Flight {
         let others = state.places.iter_mut().filter(|(at, _)| Some(*at) != skipped);
         woken.extend(others.filter_map(|(_, place)| place.waker.take()));
         drop(state);
-        woken.drain(..).for_each(Waker::wake);
+        for waker in woken.drain(..) {
+            let _ = contain(|| waker.wake());
+        }
         lock(&self.state).woken = woken;
     }
 }

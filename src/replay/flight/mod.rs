@@ -126,6 +126,8 @@ pub(super) enum Called {
         head: Box<response::Parts>,
         others: Box<response::Parts>,
         body: SharedBody,
+        /// The length that the head announced.
+        expected: Option<u64>,
     },
     /// A failure, or an answer that is nobody else's: the leader has it.
     Alone,
@@ -222,7 +224,6 @@ impl Flight {
         }
         if moves {
             Self::bill(&state, exchange);
-            Self::bill(&state, &self.leader);
         }
         let gone = state.tape.gone();
         drop(state);

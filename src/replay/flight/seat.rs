@@ -148,7 +148,8 @@ impl Body for Seat {
             return SizeHint::with_exact(0);
         }
         let state = lock(&self.flight.state);
-        state.places.get(self.place).map(|place| state.tape.size_hint(place)).unwrap_or_default()
+        let place = state.places.get(self.place);
+        place.map(|place| state.tape.size_hint(place, self.leads)).unwrap_or_default()
     }
 }
 

@@ -16,6 +16,9 @@ use crate::{
     usage::Terminator,
 };
 
+/// Of each answer so many bytes are held for slow readers whatever the budget says.
+const FLOOR: usize = 64 * 1024;
+
 pub(super) struct Tape {
     frames: VecDeque<Kept>,
     /// What nobody needs any more: to be dropped outside of the lock, for a frame may be anything.
@@ -26,6 +29,8 @@ pub(super) struct Tape {
     share: Share,
     streamed: u64,
     limit: usize,
+    /// What the head announced, which those who joined have from their size only.
+    expected: Option<u64>,
     rest: Rest,
     end: Option<Ended>,
     told: Option<Told>,
@@ -81,10 +86,15 @@ impl Tape {
             share: Share::of(terms.budget.clone()),
             streamed: 0,
             limit: terms.limit,
+            expected: None,
             rest: Rest { hint: SizeHint::new(), is_none: false },
             end: None,
             told: None,
         }
+    }
+
+    pub(super) const fn expect(&mut self, bytes: Option<u64>) {
+        self.expected = bytes;
     }
 
     /// What follows now, and what is known of the end if that is nothing.
@@ -96,7 +106,6 @@ impl Tape {
     pub(super) fn end(&mut self, end: Ended, told: Told) {
         self.end = Some(end);
         self.told = Some(told);
-        self.share.give_all_back();
         self.trim();
     }
 
@@ -125,18 +134,24 @@ impl Tape {
     pub(super) fn push(&mut self, data: Bytes, places: &mut Slab<Place>, open: bool) -> bool {
         self.held += data.len();
         self.streamed += data.len() as u64;
-        let size = data.len();
         self.frames.push_back(Kept { data, left: places.len() });
         places.iter().filter(|(_, place)| place.fell_behind).for_each(|_| self.forget_last());
-        if open && self.is_within(self.limit / 2) && self.share.grow(size) {
+        if open && self.is_within(self.limit / 2) && self.share.set(self.held) {
             return true;
         }
-        self.share.give_all_back();
         self.trim();
-        while !self.is_within(self.limit) && self.let_go_of_the_slowest(places) {
+        while !(self.is_within(self.limit) && self.share.set(self.above_floor()))
+            && self.let_go_of_the_slowest(places)
+        {
             self.trim();
         }
         false
+    }
+
+    /// What the budget is asked for where nobody can join any more: not for the last few frames, or all who are a moment behind
+    /// would go when there is nothing left of it.
+    const fn above_floor(&self) -> usize {
+        self.held.saturating_sub(FLOOR)
     }
 
     fn forget_last(&mut self) {
@@ -170,6 +185,7 @@ impl Tape {
             self.first += 1;
             self.gone.extend(data);
         }
+        self.share.set(self.above_floor());
     }
 
     pub(super) fn gone(&mut self) -> Vec<Bytes> {
@@ -180,7 +196,7 @@ impl Tape {
     pub(super) fn abandon(&mut self) {
         (self.first, self.held) = (self.first + self.frames.len(), 0);
         self.gone.extend(self.frames.drain(..).map(|kept| kept.data));
-        self.share.give_all_back();
+        self.share.set(0);
     }
 
     /// The next frame for this reader, if it came already.
@@ -223,7 +239,10 @@ impl Tape {
         place.next == self.first + self.frames.len()
     }
 
-    pub(super) fn size_hint(&self, place: &Place) -> SizeHint {
+    pub(super) fn size_hint(&self, place: &Place, leads: bool) -> SizeHint {
+        if let Some(expected) = self.expected.filter(|_| !leads) {
+            return SizeHint::with_exact(expected.saturating_sub(place.taken));
+        }
         let ahead = self.streamed - place.taken;
         let mut hint = SizeHint::new();
         hint.set_lower(self.rest.hint.lower().saturating_add(ahead));

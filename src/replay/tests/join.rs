@@ -12,6 +12,7 @@ use http_body::Body;
 use testkit::{Eos, Gate, Log, ScriptError, Wakes, poll_body};
 
 use super::*;
+use crate::replay::{Key, Recorded, ReplayStore};
 
 mod bill;
 mod crowd;
@@ -101,4 +102,21 @@ fn after(
             Ok(response)
         }
     })
+}
+
+/// A store that answers when the gate is opened.
+struct Slow(Gate, MemoryStore);
+
+impl ReplayStore for Slow {
+    fn get(&self, key: &Key) -> impl Future<Output = Option<Recorded>> + Send + 'static {
+        let (gate, found) = (self.0.clone(), self.1.get(key));
+        async move {
+            gate.opened().await;
+            found.await
+        }
+    }
+
+    fn put(&self, key: Key, recorded: Recorded) {
+        self.1.put(key, recorded);
+    }
 }

@@ -143,3 +143,20 @@ async fn a_function_is_a_key_and_may_say_none() {
         assert_eq!((got.replayed, &*got.body.data), (None, answer.as_bytes()));
     }
 }
+
+#[test]
+fn a_host_counts_wherever_it_is_named_and_two_of_them_are_none() {
+    let key = |uri: &str, host: Option<&str>| {
+        let mut request = Request::get(uri);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        RequestKey::new().key(&request.body(()).unwrap().into_parts().0, &[])
+    };
+    let named = key("/", Some("a"));
+    assert!(named.is_some());
+    assert_eq!(key("http://a/", None), named);
+    assert_eq!(key("http://a/", Some("a")), named);
+    assert_ne!(key("/", Some("b")), named);
+    assert_eq!(key("http://a/", Some("b")), None);
+}

@@ -1,27 +1,29 @@
 //! Who pays for an answer that several share: one of them, always.
 
+use tower::util::BoxCloneSyncService;
+
 use super::*;
 use crate::{tee::TeeLayer, usage::UsageReport};
 
 const DELTA: &str = "data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n";
 const END: &str = "data: {\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
 
-fn metered(
-    gate: &Gate,
-) -> impl Service<
-    Request<Script>,
-    Response = Response<impl Body<Data = Bytes, Error = BoxError> + Send + 'static>,
-    Error = Infallible,
-    Future: Send,
-> + Clone
-+ Send
-+ 'static {
-    let script = Script::new().data(DELTA).wait(gate).data(END);
-    let response = Response::builder().header("content-type", "text/event-stream");
-    let stack = tower::ServiceBuilder::new().layer(joining()).layer(TeeLayer::usage());
-    stack.service(upstream([response.body(script).unwrap()]))
+fn metered(gate: &Gate) -> BoxCloneSyncService<Request<Script>, Response<Read>, Infallible> {
+    metered_by(joining(), gate)
 }
 
+/// A service whose calls cost something.
+fn metered_by<T: ReplayStore>(
+    layer: ReplayLayer<T, RequestKey>,
+    gate: &Gate,
+) -> BoxCloneSyncService<Request<Script>, Response<Read>, Infallible> {
+    let script = Script::new().data(DELTA).wait(gate).data(END);
+    let response = Response::builder().header("content-type", "text/event-stream");
+    let stack = tower::ServiceBuilder::new().layer(layer).layer(TeeLayer::usage());
+    let service = stack.service(upstream([response.body(script).unwrap()]));
+    let service = service.map_response(|response| response.map(|body| Box::pin(body) as Read));
+    BoxCloneSyncService::new(service)
+}
 fn chat() -> Request<Script> {
     post("/v1/chat/completions", "{}")
 }
@@ -61,13 +63,18 @@ async fn when_the_one_who_pays_leaves_one_who_reads_on_pays_all_of_it() {
 
 #[tokio::test]
 async fn when_the_first_leaves_before_the_call_had_begun_another_pays() {
-    let gate = Gate::new();
-    let service = metered(&gate);
+    let (gate, opened) = (Gate::new(), Gate::new());
+    let store = Slow(opened.clone(), MemoryStore::new(1 << 20, HOUR));
+    let layer = ReplayLayer::new(store, RequestKey::new()).coalesce();
+    let service = metered_by(layer, &gate);
     let mut asked = [(); 2].map(|()| Asked::of(&service, chat()));
+    assert!(asked.iter_mut().all(|asked| asked.poll().is_pending()));
     asked[0].answer = Box::pin(pending());
+    opened.open();
     let body = asked[1].body();
     gate.open();
     drain(body).await;
+    assert_eq!(asked[1].replayed(), Some(Replayed::Join));
     assert_eq!(paid(&asked), [None, Some(2)]);
 }
 

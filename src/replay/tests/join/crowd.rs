@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{
     task::{JoinSet, yield_now},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
 use super::*;
@@ -128,12 +128,12 @@ async fn while_nothing_comes_nobody_polls_however_many_wait() {
         let service = service.clone();
         readers.spawn(async move { ask(&service, get()).await });
     }
-    let deadline = std::time::Instant::now() + BOUND;
+    let deadline = Instant::now() + BOUND;
     let mut polls = 0;
     // Calm within the bound: as many polls as half a second ago, and one for each reader at most.
     while log.polls() == 0 || log.polls() != std::mem::replace(&mut polls, log.polls()) {
-        assert!(std::time::Instant::now() < deadline, "they never come to rest: {polls} polls");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(Instant::now() < deadline, "they never come to rest: {polls} polls");
+        sleep(Duration::from_millis(500)).await;
     }
     assert!(polls < 1000, "{polls} polls");
 }

@@ -337,3 +337,38 @@ async fn what_a_handler_said_of_its_failure_is_told_to_all_though_the_first_has_
         }
     }
 }
+
+#[tokio::test]
+async fn an_end_before_the_length_that_the_head_announced_is_early_for_all() {
+    let mut response = text(Script::new().data("abc").eos(Eos::Never));
+    response.headers_mut().insert("content-length", 10.into());
+    let (tell, mut told) = unbounded_channel();
+    let finalize = FinalizeLayer::new(move |_| {
+        let tell = tell.clone();
+        move |ending| drop(tell.send(ending))
+    });
+    let stack = tower::ServiceBuilder::new().layer(finalize).layer(joining());
+    let service = stack.service(upstream([response]));
+    let [first, second] = [(); 2].map(|()| Asked::of(&service, get()).body());
+    assert_eq!(second.size_hint().exact(), Some(10));
+    for body in [second, first] {
+        drain(body).await;
+        assert_eq!(told.recv().await.unwrap().outcome, Outcome::Truncated);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_to_all_how_to_be_let_in() {
+    let gate = Gate::new();
+    let mut refusal = text(Script::new().data("who?"));
+    *refusal.status_mut() = StatusCode::UNAUTHORIZED;
+    refusal.headers_mut().insert("www-authenticate", "Bearer".parse().unwrap());
+    let service = joining().layer(after(&gate, refusal));
+    let mut asked = [(); 2].map(|()| Asked::of(&service, get()));
+    assert!(asked.iter_mut().all(|asked| asked.poll().is_pending()));
+    gate.open();
+    for asked in &mut asked {
+        let Poll::Ready(Ok(answer)) = asked.poll() else { panic!("there is a head") };
+        assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+    }
+}

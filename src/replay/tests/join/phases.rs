@@ -1,7 +1,6 @@
 //! At whatever moment it comes.
 
 use super::*;
-use crate::replay::{Key, Recorded, ReplayStore};
 
 #[tokio::test]
 async fn who_comes_before_the_head_waits_for_the_same_head_and_body() {
@@ -77,23 +76,6 @@ async fn who_comes_after_an_end_that_is_not_kept_calls_the_service() {
     assert_eq!(second.replayed(), Some(Replayed::Miss));
 }
 
-/// A store that answers when the gate is opened.
-struct Slow(Gate, MemoryStore);
-
-impl ReplayStore for Slow {
-    fn get(&self, key: &Key) -> impl Future<Output = Option<Recorded>> + Send + 'static {
-        let (gate, found) = (self.0.clone(), self.1.get(key));
-        async move {
-            gate.opened().await;
-            found.await
-        }
-    }
-
-    fn put(&self, key: Key, recorded: Recorded) {
-        self.1.put(key, recorded);
-    }
-}
-
 #[tokio::test]
 async fn who_comes_while_the_store_is_asked_gets_what_is_found_or_joins_the_call() {
     let (gate, store) = (Gate::new(), MemoryStore::new(1 << 20, HOUR));
@@ -129,4 +111,21 @@ async fn who_asks_for_something_else_or_with_other_credentials_joins_nobody() {
     for asked in asked {
         assert_eq!(asked.replayed(), Some(Replayed::Miss));
     }
+}
+
+#[tokio::test]
+async fn one_that_leaves_late_does_not_end_what_runs_now() {
+    let stalled = || text(Script::new().data("a").stall());
+    let broken = text(Script::new().data("a").error("boom"));
+    let service = joining().layer(upstream([broken, stalled()]));
+    let late = Asked::of(&service, get()).body();
+    let mut quick = Asked::of(&service, get()).body();
+    assert!(drain(&mut quick).await.error.is_some());
+    let mut second = Asked::of(&service, get());
+    let _second_body = second.body();
+    drop((late, quick));
+    let mut third = Asked::of(&service, get());
+    let _third_body = third.body();
+    let replayed = (second.replayed(), third.replayed());
+    assert_eq!(replayed, (Some(Replayed::Miss), Some(Replayed::Join)));
 }

@@ -108,3 +108,28 @@ async fn nothing_is_held_by_a_waker_that_outlives_its_body() {
     drop(only);
     assert_eq!((budget.used(), frame.is_unique()), (0, true), "though the gate has the waker");
 }
+
+#[tokio::test]
+async fn what_is_held_for_slow_readers_is_of_the_budget_but_for_the_last_64_kib() {
+    const KIB: usize = 1024;
+    let budget = Budget::new(100 * KIB);
+    let script = (0..8).fold(Script::new(), |script, _| script.data(vec![b'x'; 32 * KIB]));
+    let mut response = text(script.stall());
+    *response.status_mut() = http::StatusCode::IM_A_TEAPOT; // Or it would be held for the store, too.
+    let service = of_limit(256 * KIB).within(&budget).layer(upstream([response]));
+    let [mut slow, mut quick] = [(); 2].map(|()| Asked::of(&service, get()).body());
+    for frame in 1..6 {
+        assert!(next(&mut quick).is_ready());
+        assert!(budget.used() <= 100 * KIB, "after {frame}");
+    }
+    // It may be 64 KiB behind for nothing, and 100 KiB more of the budget: with one frame more it is too much.
+    assert!(next(&mut slow).is_ready());
+    for _ in 0..2 {
+        assert!(next(&mut quick).is_ready());
+    }
+    let error = drain(slow).await.error.unwrap();
+    assert!(error.is::<FellBehind>());
+    assert!(next(&mut quick).is_ready());
+    assert!(next(&mut quick).is_pending());
+    assert_eq!(budget.used(), 0);
+}
