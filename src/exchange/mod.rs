@@ -119,6 +119,10 @@ impl Exchange {
 
     /// What it means that the body ended, or that the client leaves now: what the stream said itself, if it did.
     pub(crate) fn unless_told(&self, observed: Cause) -> Cause {
+        #[cfg(feature = "replay")]
+        if let Some(AtItsPace(told)) = self.fact() {
+            return told.unwrap_or(observed);
+        }
         #[cfg(feature = "usage")]
         if let Some(end) = self.fact::<UsageReport>().and_then(|report| report.told_end()) {
             return end;
@@ -167,6 +171,11 @@ impl Exchange {
         lock(&self.0.facts).get::<T>().cloned()
     }
 }
+
+/// The fact that the client reads what others read, too, and may be behind them: what the stream has said by where it is.
+#[cfg(feature = "replay")]
+#[derive(Clone)]
+pub(crate) struct AtItsPace(pub(crate) Option<Cause>);
 
 impl Default for Exchange {
     fn default() -> Self {

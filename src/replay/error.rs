@@ -4,7 +4,7 @@ use std::{error::Error, fmt, sync::Arc};
 
 use crate::error::BoxError;
 
-/// The failure of an answer that several readers share; each gets one. The error itself is the source.
+/// The failure of an answer that several readers share; each gets one. It says what the error says, which is its source.
 #[derive(Clone, Debug)]
 pub struct SharedFailure(Arc<dyn Error + Send + Sync>);
 
@@ -16,7 +16,7 @@ impl SharedFailure {
 
 impl fmt::Display for SharedFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the answer that was shared failed")
+        self.0.fmt(f)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method,
-    header::HOST,
+    header::{COOKIE, HOST},
     request::Parts,
     uri::{Authority, PathAndQuery},
 };
@@ -169,7 +169,14 @@ impl MakeKey for RequestKey {
                 add(&mut hash, authority.as_bytes());
                 continue;
             }
-            // A cookie may be split over several lines, and every line counts.
+            if *name == COOKIE {
+                // HTTP/2 may split it over several fields (RFC 9113, 8.2.3).
+                let crumbs = request.headers.get_all(COOKIE).iter();
+                let crumbs: Vec<_> = crumbs.map(HeaderValue::as_bytes).collect();
+                hash.update((crumbs.len().min(1) as u64).to_be_bytes());
+                add(&mut hash, &crumbs.join(&b"; "[..]));
+                continue;
+            }
             let values = request.headers.get_all(name);
             hash.update((values.iter().count() as u64).to_be_bytes());
             values.iter().for_each(|value| add(&mut hash, value.as_bytes()));

@@ -69,6 +69,7 @@
 //! | reader that takes its time | holds up nobody. The one that is ahead polls the service's body, whoever it is |
 //! | reader more than [`ReplayLayer::answer_limit`] behind it, or more than 64 KiB when the [budget](ReplayLayer::within) is out | its body fails with [`FellBehind`] |
 //! | reader gone or cut, the first one too | the others read on; the last one that could drops the call or the body at once |
+//! | reader gone before the head, or cut by a limit or an abort | the same; and who comes from then on calls the service, for what others gave up may hang |
 //! | reader gone, and a [`DetachLayer`](crate::detach) outside reads on | it counts as a reader until that is done |
 //! | clean end, trailers | reach all, and what was found to be wrong with it (truncated, an event that tells of a failure) does too |
 //! | error or panic of the body | [`SharedFailure`] for each with the error, or a [`BodyPanicked`](crate::error::BodyPanicked), as its source; as it came for one who is alone |

@@ -13,7 +13,7 @@ use pin_project::pin_project;
 use tokio::task::coop;
 use tower_layer::Layer;
 
-use super::{Dialect, Terminator, UsageReport};
+use super::{Dialect, Terminator, Usage, UsageReport};
 use crate::{
     error::BoxError,
     exchange::{Cause, Exchange},
@@ -167,15 +167,14 @@ impl UsageReport {
     /// How the stream has ended by its own words, though its body has not: a client may well leave at these (truths.md, "how to
     /// tell the end"). Where nothing is said last, as in Gemini and Bedrock, it has not.
     pub(crate) fn told_end(&self) -> Option<Cause> {
-        let usage = self.usage();
-        if usage.error_event {
-            return Some(Cause::Failed {
-                reason: Some("upstream_error_event".into()),
-                error: None,
-            });
+        let last = |usage: &Usage| usage.dialect.is_some_and(Dialect::has_terminator);
+        let (failed, over) = self
+            .look(|usage| (usage.error_event, last(usage) && usage.terminator == Terminator::Seen));
+        if failed {
+            let reason = Some("upstream_error_event".into());
+            return Some(Cause::Failed { reason, error: None });
         }
-        let last = usage.dialect.is_some_and(Dialect::has_terminator);
-        (last && usage.terminator == Terminator::Seen).then_some(Cause::Completed)
+        over.then_some(Cause::Completed)
     }
 }
 

@@ -109,6 +109,11 @@ impl UsageReport {
         lock(&self.0).clone()
     }
 
+    /// Looks at what is known, without a copy of it.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Usage) -> R) -> R {
+        look(&lock(&self.0))
+    }
+
     pub(super) fn update(&self, update: impl FnOnce(&mut Usage)) {
         update(&mut lock(&self.0));
     }

@@ -3,14 +3,13 @@
 //!
 //! `cargo bench -p llm-proxy --bench replay`. The upstream thinks for half a second, then streams a hundred events, 20 ms apart.
 
-use std::{
-    collections::HashMap,
-    error::Error,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, error::Error, time::Duration};
 
 use testkit::{H1, Play, Upstream, dechunk};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 use crate::common::{LIMIT, Proxy};
 

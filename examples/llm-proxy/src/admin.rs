@@ -14,8 +14,8 @@ use axum::{
         rejection::{PathRejection, QueryRejection},
     },
     http::{
-        HeaderValue, StatusCode,
-        header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
+        HeaderMap, HeaderValue, StatusCode,
+        header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
     },
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -129,8 +129,13 @@ async fn endings(
     Ok(Json(admin.books.endings(limit)).into_response())
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
-    ([(CONTENT_TYPE, books::CONTENT_TYPE)], admin.books.metrics(&admin.captured)).into_response()
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accepts = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
+    let open = accepts.into_iter().any(|accept| {
+        accept.windows(books::OPEN_METRICS.len()).any(|it| it == books::OPEN_METRICS.as_bytes())
+    });
+    let (content_type, text) = admin.books.metrics(&admin.captured, open);
+    ([(CONTENT_TYPE, content_type)], text).into_response()
 }
 
 async fn abort(

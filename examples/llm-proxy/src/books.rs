@@ -16,13 +16,13 @@ use tower_lifeline::{
 };
 
 pub(crate) use self::{
-    metrics::CONTENT_TYPE,
+    metrics::OPEN_METRICS,
     minutes::Minute,
     news::Seen,
     row::{Row, Stream},
 };
 use self::{
-    metrics::{Metrics, Now},
+    metrics::{CONTENT_TYPE, Metrics, Now, classic},
     minutes::Minutes,
     row::as_given,
 };
@@ -138,14 +138,16 @@ impl Books {
         self.pages().endings.iter().rev().take(limit).cloned().collect()
     }
 
-    /// All that is counted, in the format of [`CONTENT_TYPE`]; `captured` is what the recordings hold.
-    pub(crate) fn metrics(&self, captured: &Budget) -> String {
+    /// All that is counted, with its content type: `open`, that of OpenMetrics, or Prometheus's own. `captured` is what the
+    /// recordings hold.
+    pub(crate) fn metrics(&self, captured: &Budget, open: bool) -> (&'static str, String) {
         let (live, draining) = {
             let live = &self.pages().live;
             let draining = live.values().filter(|entry| entry.exchange.progress().is_draining());
             (live.len(), draining.count())
         };
-        self.metrics.text(Now { live, draining, captured: captured.used() })
+        let text = self.metrics.text(Now { live, draining, captured: captured.used() });
+        if open { (metrics::OPEN_CONTENT_TYPE, text) } else { (CONTENT_TYPE, classic(&text)) }
     }
 
     /// Whether it is under way, or its ending is remembered.

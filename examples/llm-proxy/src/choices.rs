@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{
     HeaderName, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION},
     request, response,
 };
 use tower_lifeline::{
@@ -30,10 +30,15 @@ mod tests;
 const BEGINNING: usize = 64 * 1024;
 
 /// What must be the same besides method, path, query and body for an answer to be served again.
-const EQUAL: [HeaderName; 6] = [
+const EQUAL: [HeaderName; 10] = [
     AUTHORIZATION,
+    PROXY_AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("x-goog-api-key"),
+    // Azure's two, and AWS's.
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("ocp-apim-subscription-key"),
+    HeaderName::from_static("x-amz-security-token"),
     COOKIE,
     ACCEPT,
     CONTENT_TYPE,

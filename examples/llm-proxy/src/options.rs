@@ -98,9 +98,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "256MiB", value_parser = size, allow_hyphen_values = true)]
     pub(crate) capture_total: Limit<usize>,
 
-    /// Serve a complete answer again for so long to requests that are equal: method, path, query, body and the headers
-    /// authorization, x-api-key, x-goog-api-key, cookie, accept and content-type; and let those that come while one
-    /// runs join it. Of answers up to --capture bytes, in --capture-total bytes of their own; or `off`
+    /// Serve a complete answer again for so long to requests that are equal, and let those that come while one runs
+    /// join it; or `off`. Equal: method (GET or POST), path, query, body (of known length, at most 1MiB), accept,
+    /// content-type, cookie, and what tells who asks: authorization, x-api-key, x-goog-api-key, api-key and the like.
+    /// `cache-control: no-cache` asks anew. Kept are answers up to --capture bytes, in --capture-total bytes of their
+    /// own; a reader who is --capture bytes behind one that joined is cut
     #[arg(long, value_name = "D", default_value = "off", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) replay: Limit<Duration>,
 

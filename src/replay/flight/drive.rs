@@ -177,7 +177,7 @@ impl Flight {
         let cause = said.or_else(|| self.leader.cause().filter(|_| leader_reads));
         let cause = cause.filter(|cause| cause.outcome() == Outcome::Failed);
         let cause = cause.or_else(|| report.as_ref()?.told_end());
-        Told { cause, terminator: report.map(|report| report.usage().terminator) }
+        Told { cause, terminator: report.map(|report| report.look(|usage| usage.terminator)) }
     }
 
     pub(super) fn wake_all_but(&self, skipped: Option<usize>) {

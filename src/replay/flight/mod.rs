@@ -27,7 +27,7 @@ use crate::{
     contain::contain,
     cut::lock,
     error::BoxError,
-    exchange::{Cause, Exchange},
+    exchange::{Cause, Exchange, Outcome},
     tee::Budget,
     usage::{HandedOn, UsageReport},
 };
@@ -201,7 +201,12 @@ impl Flight {
     /// Takes a reader out. What the last one that can read on leaves behind is dropped; what another one owes goes to one who
     /// reads on.
     fn leave(self: &Arc<Self>, place: usize, exchange: &Exchange) {
+        // Whoever asks next is not to wait for what another one has given up: it may hang.
+        let gave_up = exchange
+            .cause()
+            .is_some_and(|cause| matches!(cause.outcome(), Outcome::TimedOut | Outcome::Aborted));
         let mut state = lock(&self.state);
+        let gave_up = gave_up || matches!(state.stage, Stage::Calling);
         let left = state.places.try_remove(place);
         if let Some(left) = left.as_ref().filter(|left| !left.fell_behind) {
             state.tape.left(left.next);
@@ -211,7 +216,7 @@ impl Flight {
         }
         let last = state.places.iter().all(|(_, place)| place.fell_behind);
         let upstream = if last { state.upstream.take() } else { None };
-        state.open &= !last;
+        state.open &= !last && !gave_up;
         if last {
             // Not with the flight: a waker that somebody forgot may keep that.
             state.tape.abandon();
@@ -229,9 +234,11 @@ impl Flight {
         drop(state);
         drop(left);
         let _ = contain(|| drop(gone));
+        if last || gave_up {
+            self.flights.remove(self);
+        }
         if last {
             let _ = contain(|| drop(upstream));
-            self.flights.remove(self);
         } else {
             // The one that left may have been the one that was woken to poll.
             self.wake_all_but(None);

@@ -19,9 +19,10 @@ use super::{
 };
 use crate::{
     cut::lock,
-    error::BoxError,
-    exchange::Exchange,
+    error::{BoxError, ErrorChain},
+    exchange::{AtItsPace, Cause, Exchange},
     replay::{Recorded, error::FellBehind},
+    usage::Terminator,
 };
 
 /// The place of one reader. Given up when it is dropped.
@@ -98,6 +99,20 @@ impl Seat {
         state.places.get(self.place).is_some_and(|place| state.tape.is_at_the_tip(place))
     }
 
+    /// This reader has read all that came: what the stream has said by now, it has said to this one.
+    fn heard(&self) {
+        if let Some(cause) = self.flight.told().cause {
+            self.exchange.insert(AtItsPace(Some(cause)));
+        }
+    }
+
+    /// What the stream said to others only is not true for this reader.
+    fn unheard(&self) {
+        if self.flight.told().terminator == Some(Terminator::Seen) {
+            self.exchange.insert(Terminator::Missing);
+        }
+    }
+
     /// Tells this reader's exchange what is true for all who read so far. An error says itself why it is one.
     fn conclude(&self, clean: bool) {
         let told = lock(&self.flight.state).tape.told();
@@ -126,6 +141,9 @@ impl Body for Seat {
         let polled = ready!(self.flight.poll(self.place, cx, |state| self.look(state)));
         budget.made_progress();
         self.over = !matches!(&polled, Ok(Some(frame)) if frame.is_data());
+        if !self.over && self.is_at_the_tip() {
+            self.heard();
+        }
         // At the flag, too: whoever watches outside believes it at once.
         let fell_behind = matches!(polled, Err(Unclean::FellBehind));
         if !fell_behind && (self.over || self.has_read_all()) {
@@ -134,7 +152,13 @@ impl Body for Seat {
         Poll::Ready(match polled {
             Ok(frame) => frame.map(Ok),
             Err(Unclean::Failed(error)) => Some(Err(error)),
-            Err(Unclean::FellBehind) => Some(Err(FellBehind::new().into())),
+            Err(Unclean::FellBehind) => {
+                let (error, reason) = (FellBehind::new(), Some("fell_behind".into()));
+                let chain = Some(ErrorChain::of(&error));
+                self.exchange.record(Cause::Failed { reason, error: chain });
+                self.unheard();
+                Some(Err(error.into()))
+            }
             Err(Unclean::Panicked(message)) => resume_unwind(Box::new(message.to_string())),
         })
     }
@@ -156,8 +180,10 @@ impl Body for Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         // hyper asks no more when the flag says that it is the end, and a client when the stream does (truths.md 1).
-        if !self.over && self.is_at_the_tip() {
-            self.conclude(true);
+        match (self.over, self.is_at_the_tip()) {
+            (false, true) => self.conclude(true),
+            (false, false) => self.unheard(),
+            (true, _) => {}
         }
         self.flight.leave(self.place, &self.exchange);
     }

@@ -3,13 +3,14 @@
 //! All of it comes from here and nothing from anywhere else; the browser is told to hold it to that. With
 //! `--admin-token` the page needs the header as everything else does, and a browser sends none by itself.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::Body,
     extract::State,
     http::{
-        HeaderName, HeaderValue,
+        HeaderName, HeaderValue, StatusCode,
         header::{
             CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
             X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -21,11 +22,17 @@ use axum::{
     },
     routing::get,
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{MissedTickBehavior, interval},
+};
 use tokio_stream::{Stream, StreamExt, wrappers::IntervalStream};
 
 use super::Admin;
-use crate::books::{Books, Seen};
+use crate::{
+    books::{Books, Seen},
+    reply::refusal,
+};
 
 #[cfg(test)]
 mod tests;
@@ -52,31 +59,45 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
+/// So many feeds at once: each event of each tells of every stream, and that is work which the streams would wait for.
+const FEEDS: usize = 16;
+
 pub(super) fn router() -> Router<Admin> {
+    let feeds = Arc::new(Semaphore::new(FEEDS));
     Router::new()
         .route("/", get(async || file("text/html; charset=utf-8", PAGE)))
         .route("/page.js", get(async || file("text/javascript; charset=utf-8", SCRIPT)))
         .route("/page.css", get(async || file("text/css; charset=utf-8", STYLE)))
-        .route("/live", get(live))
+        .route("/live", get(move |State(admin): State<Admin>| live(admin.books, feeds.clone())))
 }
 
 fn file(content_type: &'static str, text: &'static str) -> Response {
     (HEADERS, [(CONTENT_TYPE, HeaderValue::from_static(content_type))], text).into_response()
 }
 
-async fn live(State(admin): State<Admin>) -> Response {
-    (HEADERS, Sse::new(feed(admin.books))).into_response()
+async fn live(books: Books, feeds: Arc<Semaphore>) -> Response {
+    match feeds.try_acquire_owned() {
+        Ok(permit) => (HEADERS, Sse::new(feed(books, permit))).into_response(),
+        Err(_) => {
+            let why = format!("there are {FEEDS} feeds already");
+            refusal(StatusCode::SERVICE_UNAVAILABLE, &why, "feeds").map(Body::from)
+        }
+    }
 }
 
 /// What is so, at once and then in every beat, as one event each.
 ///
 /// It is made only when the connection takes it: a client that does not read costs one event, and gets none of those it
 /// missed. It ends with its client, or with the process, which does not wait for it.
-fn feed(books: Books) -> impl Stream<Item = Result<Event, Infallible>> {
+fn feed(
+    books: Books,
+    permit: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = Seen::default();
     IntervalStream::new(beats).map(move |_| {
+        let _held = &permit;
         let news = books.news(&mut seen);
         // Numbers and strings always have a JSON form.
         Ok(Event::default().retry(RETRY).json_data(news).unwrap_or_default())

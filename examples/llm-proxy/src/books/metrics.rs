@@ -19,8 +19,32 @@ use crate::ledger::Troubles;
 #[cfg(test)]
 mod tests;
 
-/// Of the text that [`Metrics::text`] writes.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What a scraper accepts that reads the text of [`Metrics::text`].
+pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text";
+pub(super) const OPEN_CONTENT_TYPE: &str =
+    "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Of what [`classic`] makes of it, for all others.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The same as all versions of Prometheus read it: a counter's family has its whole name, and there are no units and no end.
+pub(super) fn classic(text: &str) -> String {
+    let counters: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    let mut classic = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
+        let of_counter = ["# HELP ", "# TYPE "].iter().find_map(|word| {
+            let (name, rest) = line.strip_prefix(word)?.split_once(' ')?;
+            counters.contains(&name).then(|| format!("{word}{name}_total {rest}\n"))
+        });
+        match of_counter {
+            Some(line) => classic.push_str(&line),
+            None => classic.extend([line, "\n"]),
+        }
+    }
+    classic
+}
 
 /// From an answer out of a cache to one that thinks for half an hour.
 const SECONDS: [f64; 16] = [

@@ -30,7 +30,9 @@ async fn ask(proxy: &Proxy, headers: &str) -> (u16, String, String) {
 }
 
 async fn scrape(proxy: &Proxy) -> Scrape {
-    let (status, content_type, text) = ask(proxy, "").await;
+    let accept =
+        "accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5\r\n";
+    let (status, content_type, text) = ask(proxy, accept).await;
     assert_eq!(status, 200);
     assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
     Scrape::read(&text)
@@ -239,4 +241,17 @@ async fn with_a_token_nothing_is_told_without_it() {
     let (status, _, text) = ask(&proxy, "authorization: Bearer s3cret\r\n").await;
     assert_eq!(status, 200);
     Scrape::read(&text);
+}
+
+#[tokio::test]
+async fn who_does_not_ask_for_open_metrics_gets_the_text_that_all_of_prometheus_reads() {
+    let proxy = Proxy::start(&[]).await;
+    for accept in ["", "accept: text/plain;version=0.0.4\r\n", "accept: */*\r\n"] {
+        let (status, content_type, text) = ask(&proxy, accept).await;
+        assert_eq!((status, &*content_type), (200, "text/plain; version=0.0.4; charset=utf-8"));
+        assert!(text.contains("\n# TYPE llm_proxy_tokens_total counter\n"), "{text}");
+        assert!(text.contains("\nllm_proxy_tokens_total{kind=\"input\"} 0\n"), "{text}");
+        assert!(text.contains("\n# TYPE llm_proxy_live_exchanges gauge\n"), "{text}");
+        assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
+    }
 }

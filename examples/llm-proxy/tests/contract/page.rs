@@ -195,3 +195,26 @@ async fn nobody_who_watches_or_does_not_read_keeps_the_process_from_its_end() {
     assert_eq!(exit.code(), Some(0));
     assert_ne!(watches.client.read_to_end(LIMIT).await.how, How::TimedOut);
 }
+
+#[tokio::test]
+async fn there_are_only_so_many_feeds_and_one_that_ends_makes_room() {
+    let proxy = Proxy::start(&[]).await;
+    let mut feeds = Vec::new();
+    for _ in 0..16 {
+        feeds.push(Feed::open(&proxy).await);
+    }
+    let (head, text) = ask(&proxy, "GET", "/live", "").await;
+    assert_eq!(head.status(), Some(503), "{text}");
+    feeds.pop().unwrap().client.close().await;
+    let room = async {
+        loop {
+            let mut client = H1::connect(proxy.admin).await.unwrap();
+            client.get("/live").await.unwrap();
+            if client.read_head(LIMIT).await.unwrap().status() == Some(200) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LIMIT, room).await.unwrap();
+}

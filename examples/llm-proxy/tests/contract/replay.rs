@@ -87,13 +87,22 @@ async fn an_answer_is_served_again_for_its_time() {
 }
 
 #[tokio::test]
-async fn requests_are_equal_in_path_query_body_and_six_headers_and_in_nothing_else() {
+async fn requests_are_equal_in_path_query_body_and_the_headers_that_count_and_in_nothing_else() {
     let (_upstream, proxy) = before(whole(), ON).await;
     assert_eq!(replayed(&proxy, CHAT, &[]).await, "miss");
     assert_eq!(replayed(&proxy, CHAT, &[("user-agent", "other"), ("x-trace", "1")]).await, "hit");
-    for header in
-        ["authorization", "x-api-key", "x-goog-api-key", "cookie", "accept", "content-type"]
-    {
+    // And in the ways in which Azure and AWS are told who asks.
+    for header in [
+        "authorization",
+        "x-api-key",
+        "x-goog-api-key",
+        "cookie",
+        "accept",
+        "content-type",
+        "api-key",
+        "ocp-apim-subscription-key",
+        "x-amz-security-token",
+    ] {
         assert_eq!(replayed(&proxy, CHAT, &[(header, "a")]).await, "miss", "{header}");
         assert_eq!(replayed(&proxy, CHAT, &[(header, "a")]).await, "hit", "{header}");
         assert_eq!(replayed(&proxy, CHAT, &[(header, "b")]).await, "miss", "{header}");
@@ -261,4 +270,44 @@ async fn one_that_joined_counts_as_a_reader_while_it_is_drained() {
     says(&ending, [("outcome", json!("disconnected")), ("terminator", json!("seen"))]);
     assert_eq!(ending["usage"]["output_tokens"], 7);
     assert_eq!(replayed(&proxy, CHAT, &[]).await, "hit");
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_too_early_is_told_to_those_who_joined_though_the_first_has_left() {
+    let gate = Gate::new();
+    let play = Play::new().head_sse().chunk(DELTA).wait(&gate).last_chunk();
+    let (_upstream, proxy) = before(play, ON).await;
+    let (_, first) = ask(&proxy, CHAT, &[]).await;
+    let (_, mut second) = ask(&proxy, CHAT, &[]).await;
+    second.read_until(DELTA).await;
+    let id = first.id.clone();
+    first.leave().await;
+    assert_eq!(proxy.ending_of(&id).await["outcome"], "disconnected");
+    gate.open();
+    let error = error_of(&second.rest().await.0);
+    assert_eq!(error["error"]["code"], "truncated");
+    let ending = proxy.ending_of(&second.id).await;
+    says(&ending, [("outcome", json!("truncated")), ("terminator", json!("missing"))]);
+}
+
+#[tokio::test]
+async fn nobody_joins_a_call_that_another_has_given_up() {
+    let stalled = Play::new().head_sse().chunk(DELTA).stall();
+    let upstream = Upstream::start([Play::new().stall(), stalled, whole()]).await;
+    let options = ["--replay=60s", "--head-timeout=500ms", "--idle-timeout=500ms"];
+    let proxy = Proxy::before(upstream.addr(), &options).await;
+    let mut hung = H1::connect(proxy.addr).await.unwrap();
+    hung.get(CHAT).await.unwrap();
+    proxy.stream(|_| true).await;
+    sleep(Duration::from_millis(200)).await;
+    // Joins in time, and waits for its own limit.
+    let mut joined = H1::connect(proxy.addr).await.unwrap();
+    joined.get(CHAT).await.unwrap();
+    assert_eq!(hung.read_head(LIMIT).await.unwrap().status(), Some(504));
+    let (head, _stalled) = ask(&proxy, CHAT, &[]).await;
+    assert_eq!((head.status(), head.header("x-replay")), (Some(200), Some("miss")));
+    assert_eq!(joined.read_head(LIMIT).await.unwrap().header("x-replay"), Some("join"));
+    proxy.ending_of(head.header("x-exchange-id").unwrap()).await;
+    assert_eq!(replayed(&proxy, CHAT, &[]).await, "miss");
+    assert_eq!(upstream.conns().len(), 3);
 }

@@ -372,3 +372,17 @@ async fn a_refusal_says_to_all_how_to_be_let_in() {
         assert_eq!(answer.headers()["www-authenticate"], "Bearer");
     }
 }
+
+#[tokio::test]
+async fn who_leaves_before_it_has_read_what_others_have_has_left_though_they_heard_the_end() {
+    let untold = Script::new().data(CHUNK).data("data: [DONE]\n\n").stall();
+    let ([mut slow, mut quick], mut told) = readers::<2>(untold);
+    assert!(next(&mut quick).is_ready() && next(&mut quick).is_ready());
+    assert!(next(&mut slow).is_ready());
+    drop(slow);
+    let ending = told.recv().await.unwrap();
+    assert_eq!(ending.outcome, Outcome::Disconnected);
+    assert_eq!(ending.exchange.fact::<Terminator>(), Some(Terminator::Missing));
+    drop(quick);
+    assert_eq!(told.recv().await.unwrap().outcome, Outcome::Completed);
+}

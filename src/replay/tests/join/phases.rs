@@ -1,6 +1,7 @@
 //! At whatever moment it comes.
 
 use super::*;
+use crate::exchange::Cause;
 
 #[tokio::test]
 async fn who_comes_before_the_head_waits_for_the_same_head_and_body() {
@@ -128,4 +129,50 @@ async fn one_that_leaves_late_does_not_end_what_runs_now() {
     let _third_body = third.body();
     let replayed = (second.replayed(), third.replayed());
     assert_eq!(replayed, (Some(Replayed::Miss), Some(Replayed::Join)));
+}
+
+#[tokio::test]
+async fn who_comes_after_one_gave_up_the_call_or_was_cut_calls_the_service() {
+    let gate = Gate::new();
+    let answers = [text(Script::new().data("late")), text(Script::new().data("a").stall())];
+    let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
+    let opened = gate.clone();
+    let service = joining().layer(service_fn(move |_: Request<ReplayRequest<Script>>| {
+        let (gate, answer) = (opened.clone(), answers.lock().unwrap().pop_front().unwrap());
+        async move {
+            gate.opened().await;
+            Ok::<_, Infallible>(answer)
+        }
+    }));
+    let (mut first, mut second) = (Asked::of(&service, get()), Asked::of(&service, get()));
+    assert!(first.poll().is_pending() && second.poll().is_pending());
+    drop(first);
+    let mut third = Asked::of(&service, get());
+    assert!(third.poll().is_pending());
+    assert_eq!(second.replayed(), Some(Replayed::Join));
+    gate.open();
+    assert_eq!(drain(second.body()).await.data, "late", "it waited all the same");
+
+    let mut third_body = third.body();
+    assert_eq!((next(&mut third_body), third.replayed()), (is("a"), Some(Replayed::Miss)));
+}
+
+#[tokio::test]
+async fn who_comes_after_a_reader_was_cut_by_a_limit_calls_the_service_and_who_comes_after_one_that_left_joins()
+ {
+    let stalled = || text(Script::new().data("a").stall());
+    for (cause, expected) in
+        [(Cause::Aborted("stop".into()), Replayed::Miss), (Cause::Disconnected, Replayed::Join)]
+    {
+        let service = joining().layer(upstream([stalled(), stalled()]));
+        let mut cut = Asked::of(&service, get());
+        let mut stays = Asked::of(&service, get());
+        let (cut_body, mut body) = (cut.body(), stays.body());
+        assert_eq!(next(&mut body), is("a"));
+        cut.exchange.record(cause);
+        drop(cut_body);
+        let mut late = Asked::of(&service, get());
+        assert_eq!(next(&mut late.body()), is("a"));
+        assert_eq!(late.replayed(), Some(expected));
+    }
 }

@@ -25,7 +25,8 @@ async fn an_answer_can_be_joined_until_half_of_what_may_be_held_has_streamed() {
 async fn one_that_falls_further_behind_than_what_may_be_held_is_told_so_and_the_others_read_on() {
     let script = (0..20).fold(Script::new(), |script, _| script.data([b'x'; 16].to_vec()));
     let service = of_limit(64).layer(upstream([text(script)]));
-    let [slow, mut slower, mut quick] = [(); 3].map(|()| Asked::of(&service, get()).body());
+    let mut asked = [(); 3].map(|()| Asked::of(&service, get()));
+    let [slow, mut slower, mut quick] = asked.each_mut().map(Asked::body);
     assert!(next(&mut slower).is_ready());
     // Up to here all of it is held for the slowest.
     for _ in 0..5 {
@@ -35,6 +36,7 @@ async fn one_that_falls_further_behind_than_what_may_be_held_is_told_so_and_the_
     let behind = drain(slow).await;
     assert_eq!(behind.data.len(), 0, "nothing with a hole in it");
     assert!(behind.error.unwrap().is::<FellBehind>());
+    assert_eq!(asked[0].exchange.cause().unwrap().reason(), Some("fell_behind"));
     assert_eq!(drain(&mut quick).await.data.len(), 15 * 16);
     assert!(drain(slower).await.error.unwrap().is::<FellBehind>());
 }

@@ -9,7 +9,7 @@ use crate::books::Books;
 
 /// Count and sum of the silences so far.
 fn gaps(books: &Books) -> [f64; 2] {
-    let text = books.metrics(&Budget::new(0));
+    let (_, text) = books.metrics(&Budget::new(0), true);
     ["count", "sum"].map(|suffix| {
         let name = format!("llm_proxy_frame_gap_seconds_{suffix} ");
         let value = text.lines().find_map(|line| line.strip_prefix(&name));
