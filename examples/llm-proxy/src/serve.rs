@@ -87,9 +87,17 @@ where
     }
 }
 
+/// What hyper holds of an answer before its client has read it, and of a head. It asks for no more until all of that is
+/// written, so a slow reader is taken for one that does not read if it takes longer for so much than `--unread-timeout`.
+const WRITE_BUFFER: usize = 64 * 1024;
+
 fn server() -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(WRITE_BUFFER);
     server
         .http2()
         .timer(TokioTimer::new())

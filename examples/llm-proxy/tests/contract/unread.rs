@@ -150,7 +150,8 @@ async fn a_connection_that_takes_nothing_is_closed_after_the_limit() {
 #[tokio::test]
 async fn a_client_that_reads_slowly_but_steadily_is_read_for() {
     let upstream = Upstream::start([Play::new().head_sse().flood(event())]).await;
-    let proxy = Proxy::before(upstream.addr(), &["--unread-timeout=2s"]).await;
+    // Longer than it takes the client to read what hyper holds at most.
+    let proxy = Proxy::before(upstream.addr(), &["--unread-timeout=4s"]).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
     let mut client = socket.connect(proxy.addr).await.unwrap();
