@@ -100,9 +100,15 @@ impl Seat {
     }
 
     /// This reader has read all that came: what the stream has said by now, it has said to this one.
+    ///
+    /// Not only at the end, for the flag of that may come between this frame and the look of whoever watches outside.
     fn heard(&self) {
-        if let Some(cause) = self.flight.told().cause {
+        let Told { cause, terminator } = self.flight.told();
+        if let Some(cause) = cause {
             self.exchange.insert(AtItsPace(Some(cause)));
+        }
+        if terminator == Some(Terminator::Seen) {
+            self.exchange.insert(Terminator::Seen);
         }
     }
 
