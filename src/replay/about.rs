@@ -11,7 +11,7 @@ use super::{
     Key, Recorded, ReplayBody, ReplayRequest, ReplayStore, Replayed, Shared,
     flight::{Call, Called, Flights, Seat},
     future::Asked,
-    policy::{kept, may_keep, may_share},
+    policy::{kept_head, may_keep, may_share},
     recorder::Recorder,
 };
 use crate::{cut::lock, error::BoxError, exchange::Exchange, head::Framing, watch::Watched};
@@ -51,11 +51,21 @@ impl<T: ReplayStore, K> About<T, K> {
     ) -> Response<ReplayBody<B, T>> {
         let (head, body) = response.into_parts();
         let framing = Framing::of(&self.method, &head, &body);
-        let key = self.key.filter(|_| may_keep(&self.method, &head, &framing));
+        let body = self.recorded(&head, body, framing);
+        Response::from_parts(head, body)
+    }
+
+    fn recorded<B: Body<Data = Bytes>>(
+        &self,
+        head: &response::Parts,
+        body: B,
+        framing: Framing,
+    ) -> ReplayBody<B, T> {
+        let key = self.key.filter(|_| may_keep(&self.method, head, &framing));
         let recorder = key.map(|key| {
-            Recorder::new(&self.shared, key, self.exchange.clone(), &self.path, &head, &framing)
+            Recorder::new(&self.shared, key, self.exchange.clone(), &self.path, head, &framing)
         });
-        Response::from_parts(head, ReplayBody::live(Watched::watch(body, framing, recorder)))
+        ReplayBody::live(Watched::watch(body, framing, recorder))
     }
 
     /// Whether others may have this answer, of which there has to be a beginning that all of them get.
@@ -64,23 +74,15 @@ impl<T: ReplayStore, K> About<T, K> {
         framing.expected.is_none_or(|expected| expected <= room) && may_share(&self.method, head)
     }
 
-    /// The head for those who joined.
-    fn head_for_others(&self, head: &response::Parts) -> response::Parts {
-        let mut others = Response::new(());
-        *others.status_mut() = head.status;
-        *others.headers_mut() = kept(&head.headers, &self.shared.kept);
-        others.into_parts().0
-    }
-
     /// The answer as all of them read it, kept if it may be.
-    fn streams<B>(&self, response: Response<B>, framing: &Framing) -> Called
+    fn streams<B>(&self, head: response::Parts, body: B, framing: Framing) -> Called
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let (head, body) = self.live(response).into_parts();
-        let others = Box::new(self.head_for_others(&head));
+        let body = Box::pin(self.recorded(&head, body, framing));
+        let others = Box::new(kept_head(&head, &self.shared.kept).into_parts().0);
         let expected = framing.expected.filter(|_| !framing.no_body);
-        Called::Streams { head: Box::new(head), others, body: Box::pin(body), expected }
+        Called::Streams { head: Box::new(head), others, body, expected }
     }
 }
 
@@ -138,12 +140,10 @@ where
                 Ok(response) => {
                     let (head, body) = response.into_parts();
                     let framing = Framing::of(&self.method, &head, &body);
-                    let shared = self.is_shared(&head, &framing);
-                    let response = Response::from_parts(head, body);
-                    if shared {
-                        return self.streams(response, &framing);
+                    if self.is_shared(&head, &framing) {
+                        return self.streams(head, body, framing);
                     }
-                    Ok(response)
+                    Ok(Response::from_parts(head, body))
                 }
             };
             *lock(&own) = Some(alone);

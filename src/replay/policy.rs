@@ -1,6 +1,6 @@
 //! Which responses may be kept.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, response};
 
 use crate::head::{Framing, Media, is_encoded, is_tunnel};
 
@@ -53,12 +53,13 @@ pub(super) fn directives(headers: &HeaderMap) -> impl Iterator<Item = String> {
     })
 }
 
-/// Takes over the headers that are to be kept.
-pub(super) fn kept(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(names.len());
+/// Takes over the status, and the headers that are to be kept.
+pub(super) fn kept_head(head: &response::Parts, names: &[HeaderName]) -> Response<()> {
+    let mut kept = Response::new(());
+    *kept.status_mut() = head.status;
     for name in names {
-        for value in headers.get_all(name) {
-            kept.append(name, value.clone());
+        for value in head.headers.get_all(name) {
+            kept.headers_mut().append(name, value.clone());
         }
     }
     kept

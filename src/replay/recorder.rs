@@ -7,7 +7,7 @@ use http::{HeaderMap, Response, response};
 use http_body::Frame;
 use tokio::time::Instant;
 
-use super::{Key, Recorded, ReplayStore, Shared, policy::kept};
+use super::{Key, Recorded, ReplayStore, Shared, policy::kept_head};
 use crate::{
     contain::contain,
     exchange::{Exchange, Outcome},
@@ -52,11 +52,8 @@ impl<T: ReplayStore> Recorder<T> {
         let mut meter = UsageMeter::for_path(path);
         meter.head(head);
         let report = meter.report();
-        let mut answer = Response::new(());
-        *answer.status_mut() = head.status;
-        *answer.headers_mut() = kept(&head.headers, &shared.kept);
         let tape = Tape {
-            head: answer,
+            head: kept_head(head, &shared.kept),
             sized: framing.expected.is_some(),
             frames: Vec::new(),
             bytes: 0,

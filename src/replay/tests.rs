@@ -30,17 +30,29 @@ fn layer() -> ReplayLayer<MemoryStore, RequestKey> {
     ReplayLayer::new(MemoryStore::new(1 << 30, HOUR), RequestKey::new())
 }
 
+/// A service behind the layer.
+trait Serves<E>:
+    Service<Request<ReplayRequest<Script>>, Response = Response<Script>, Error = E, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<E, S> Serves<E> for S where
+    S: Service<
+            Request<ReplayRequest<Script>>,
+            Response = Response<Script>,
+            Error = E,
+            Future: Send,
+        > + Clone
+        + Send
+        + 'static
+{
+}
+
 /// A service that gives these responses, one to each call, and panics at one call too many.
-fn upstream(
-    responses: impl IntoIterator<Item = Response<Script>>,
-) -> impl Service<
-    Request<ReplayRequest<Script>>,
-    Response = Response<Script>,
-    Error = Infallible,
-    Future: Send,
-> + Clone
-+ Send
-+ 'static {
+fn upstream(responses: impl IntoIterator<Item = Response<Script>>) -> impl Serves<Infallible> {
     let responses: Arc<Mutex<VecDeque<_>>> = Arc::new(Mutex::new(responses.into_iter().collect()));
     service_fn(move |_| {
         let response = responses.lock().unwrap().pop_front();

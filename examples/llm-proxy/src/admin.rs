@@ -130,8 +130,8 @@ async fn endings(
 }
 
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
-    let accepts = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
-    let open = accepts.into_iter().any(|accept| {
+    let mut accepts = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
+    let open = accepts.any(|accept| {
         accept.windows(books::OPEN_METRICS.len()).any(|it| it == books::OPEN_METRICS.as_bytes())
     });
     let (content_type, text) = admin.books.metrics(&admin.captured, open);

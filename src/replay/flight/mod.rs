@@ -226,8 +226,6 @@ impl Flight {
         if moves {
             let heir = state.places.iter().find(|(_, place)| !place.fell_behind);
             state.payer = heir.map_or(place, |(at, _)| at);
-        }
-        if moves {
             Self::bill(&state, exchange);
         }
         let gone = state.tape.gone();

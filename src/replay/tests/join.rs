@@ -82,17 +82,7 @@ fn is(data: &'static str) -> Poll<Option<Bytes>> {
 const OVER: Poll<Option<Bytes>> = Poll::Ready(None);
 
 /// A service whose head comes when the gate is opened.
-fn after(
-    gate: &Gate,
-    response: Response<Script>,
-) -> impl Service<
-    Request<ReplayRequest<Script>>,
-    Response = Response<Script>,
-    Error = Infallible,
-    Future: Send,
-> + Clone
-+ Send
-+ 'static {
+fn after(gate: &Gate, response: Response<Script>) -> impl Serves<Infallible> {
     let (gate, response) = (gate.clone(), Arc::new(Mutex::new(Some(response))));
     service_fn(move |_| {
         let (gate, response) = (gate.clone(), response.lock().unwrap().take());

@@ -12,19 +12,7 @@ use super::*;
 const BOUND: Duration = Duration::from_secs(60);
 
 /// A service that counts its calls, and answers with these frames, pausing before each.
-fn counted(
-    frames: usize,
-) -> (
-    Arc<AtomicUsize>,
-    impl Service<
-        Request<ReplayRequest<Script>>,
-        Response = Response<Script>,
-        Error = Infallible,
-        Future: Send,
-    > + Clone
-    + Send
-    + 'static,
-) {
+fn counted(frames: usize) -> (Arc<AtomicUsize>, impl Serves<Infallible>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let called = calls.clone();
     let service = service_fn(move |_| {

@@ -60,14 +60,7 @@ fn failing(
     gate: &Gate,
     failures: usize,
     fail: fn(usize) -> ScriptError,
-) -> impl Service<
-    Request<ReplayRequest<Script>>,
-    Response = Response<Script>,
-    Error = ScriptError,
-    Future: Send,
-> + Clone
-+ Send
-+ 'static {
+) -> impl Serves<ScriptError> {
     let (gate, calls) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
     service_fn(move |_| {
         let (gate, call) = (gate.clone(), calls.fetch_add(1, Ordering::Relaxed));
