@@ -103,6 +103,7 @@ pub mod exchange;
 pub mod final_frame;
 pub mod finalize;
 pub mod first_frame;
+mod flag;
 mod grpc;
 mod head;
 #[cfg(feature = "usage")]

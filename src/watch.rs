@@ -10,12 +10,13 @@ use std::{
 use bytes::Buf;
 use http::{Method, Response, response};
 use http_body::{Body, Frame, SizeHint};
-use pin_project::pin_project;
+use pin_project::{pin_project, pinned_drop};
 use tokio::task::coop;
 
 use crate::{
     contain::{contain, message},
     exchange::Outcome,
+    flag::{Flag, poll_flagged},
     head::{Framing, is_tunnel},
     wrap::Guard,
 };
@@ -122,17 +123,18 @@ impl<W: Ends> Drop for Awaiting<W> {
 // The field order is the drop order: the upstream is released, and whatever watches further in has spoken, before this
 // one does.
 #[derive(Debug)]
-#[pin_project]
-pub struct Watched<B, W: Ends> {
+#[pin_project(PinnedDrop)]
+pub struct Watched<B: Body, W: Ends> {
     #[pin]
     inner: Option<B>,
     seen: Seen<W>,
 }
 
-impl<B, W: Ends> Watched<B, W> {
+impl<B: Body, W: Ends> Watched<B, W> {
     /// `None` for the watch: nothing is watched, as after the end.
     pub(crate) const fn watch(inner: B, framing: Framing, watch: Option<W>) -> Self {
-        let seen = Seen { framing, bytes: 0, polled: false, watch };
+        let seen =
+            Seen { framing, bytes: 0, polled: false, flag: Flag::new(), panicked: None, watch };
         Self { inner: Some(inner), seen }
     }
 }
@@ -142,6 +144,10 @@ struct Seen<W: Ends> {
     framing: Framing,
     bytes: u64,
     polled: bool,
+    /// What a reader was told of the end of the stream.
+    flag: Flag,
+    /// It panicked when it was dropped and asked for that.
+    panicked: Option<Arc<str>>,
     watch: Option<W>,
 }
 
@@ -174,11 +180,29 @@ impl<W: Ends> Drop for Seen<W> {
         // where no body is sent (truths.md 1). At the length itself nothing is reported: trailers may follow.
         let all_there =
             self.framing.no_body || self.framing.expected.is_some_and(|n| self.bytes >= n);
+        if let Some(message) = self.panicked.take() {
+            return self.end(End::Panicked(message));
+        }
+        if self.flag.is_set() {
+            return self.clean_end();
+        }
         self.end(match (all_there, self.polled) {
             (true, _) => End::Completed,
             (false, true) => End::Dropped,
             (false, false) => End::Unread,
         });
+    }
+}
+
+#[pinned_drop]
+impl<B: Body, W: Ends> PinnedDrop for Watched<B, W> {
+    /// Asks for the flag while the body is still there: it may have come true since the last poll.
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        if let (Some(inner), true) = (this.inner.as_ref().get_ref(), this.seen.watch.is_some()) {
+            let told = contain(|| this.seen.flag.tell(|| inner.is_end_stream()));
+            this.seen.panicked = told.err();
+        }
     }
 }
 
@@ -191,12 +215,12 @@ impl<B: Body, W: Watch<B::Data, B::Error>> Body for Watched<B, W> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let Some(mut inner) = this.inner.as_mut().as_pin_mut() else {
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
             return Poll::Ready(None);
         };
         let budget = ready!(coop::poll_proceed(cx));
         this.seen.polled = true;
-        let polled = match catch_unwind(AssertUnwindSafe(|| inner.as_mut().poll_frame(cx))) {
+        let (polled, flagged) = match catch_unwind(AssertUnwindSafe(|| poll_flagged(inner, cx))) {
             Ok(polled) => ready!(polled),
             Err(payload) => {
                 // Not unwinding here, so that neither the body's Drop nor the watch's end can abort the process.
@@ -209,7 +233,7 @@ impl<B: Body, W: Watch<B::Data, B::Error>> Body for Watched<B, W> {
         let ended = match &polled {
             Some(Ok(frame)) => {
                 this.seen.see(frame);
-                if !frame.is_trailers() && inner.is_end_stream() {
+                if flagged {
                     // The inner body stays: it is its reader who decides to believe the flag (http-body#142).
                     this.seen.clean_end();
                 }
@@ -234,7 +258,7 @@ impl<B: Body, W: Watch<B::Data, B::Error>> Body for Watched<B, W> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.inner.as_ref().is_none_or(|inner| self.seen.flag.tell(|| inner.is_end_stream()))
     }
 
     fn size_hint(&self) -> SizeHint {

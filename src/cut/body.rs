@@ -15,7 +15,7 @@ use super::{
     error::{Reset, cut_error},
     hold::Hold,
 };
-use crate::error::BoxError;
+use crate::{error::BoxError, flag::Flag};
 
 /// A body that may be taken away at any moment, polled or not.
 pub(crate) struct CutBody<B, K> {
@@ -36,11 +36,12 @@ struct Live<B, K> {
     slot: Arc<Slot<Pin<Box<B>>>>,
     hold: Hold<K>,
     reset: Reset,
+    flag: Flag,
 }
 
 impl<B, K> CutBody<B, K> {
     pub(crate) const fn live(slot: Arc<Slot<Pin<Box<B>>>>, hold: Hold<K>, reset: Reset) -> Self {
-        Self { state: State::Live(Live { slot, hold, reset }) }
+        Self { state: State::Live(Live { slot, hold, reset, flag: Flag::new() }) }
     }
 
     pub(super) fn tunnel(body: B) -> Self {
@@ -88,7 +89,7 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.state {
-            State::Live(live) => live.slot.peek(|body| B::is_end_stream(body)).unwrap_or(false),
+            State::Live(live) => live.is_over(),
             State::Tunnel(body) => body.is_end_stream(),
             State::Answer(bytes) => bytes.is_empty(),
             State::Ended => true,
@@ -110,6 +111,12 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
+    /// Tells that nothing follows. Its reader may believe that, so whoever cuts from then on is told that it is too late.
+    fn is_over(&self) -> bool {
+        let over = |body: &Pin<Box<B>>| body.is_end_stream() && self.hold.close().is_ok();
+        self.flag.tell(|| self.slot.peek(over).unwrap_or(false))
+    }
+
     /// Polls the body; the flag says that nothing follows.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Polled, bool)> {
         let Some(mut body) = self.slot.take() else {

@@ -47,9 +47,14 @@ impl<K> Hold<K> {
 
     /// Ends the hold: a cut that comes now is too late. Refused, with the cause, when one came before.
     pub(super) fn release(&mut self) -> Result<(), Cause> {
-        self.attached.as_mut().map_err(|cause| cause.clone())?.release()?;
+        self.close()?;
         self.keep = None;
         Ok(())
+    }
+
+    /// The same for one who only looks: what is kept stays until the end.
+    pub(super) fn close(&self) -> Result<(), Cause> {
+        self.attached.as_ref().map_err(Clone::clone)?.release()
     }
 
     /// Why it was cut, if it was.

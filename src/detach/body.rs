@@ -15,7 +15,7 @@ use super::{
     DetachLayer,
     drain::{Departure, depart},
 };
-use crate::{contain::contain, exchange::Exchange, head::Framing};
+use crate::{contain::contain, exchange::Exchange, flag::Flag, head::Framing};
 
 /// A body that is read on after its reader left. See the [module](super) for what happens when.
 pub struct DetachBody<B> {
@@ -24,8 +24,8 @@ pub struct DetachBody<B> {
     framing: Framing,
     bytes: u64,
     polled: bool,
-    /// The end-of-stream flag was seen.
-    flagged: bool,
+    /// What a reader was told of the end of the stream.
+    flag: Flag,
     departure: Option<Departure>,
     /// Made where `B` is known to be a body that can be sent to a task, so that `Drop` needs no bounds.
     depart: fn(Pin<Box<B>>, Departure, Option<u64>, bool),
@@ -72,7 +72,7 @@ impl<B: Body + Send + 'static> DetachBody<B> {
             framing,
             bytes: 0,
             polled: false,
-            flagged: false,
+            flag: Flag::new(),
             departure,
             depart,
         }
@@ -103,7 +103,6 @@ impl<B: Body> Body for DetachBody<B> {
         match &polled {
             Some(Ok(frame)) if !frame.is_trailers() => {
                 this.bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
-                this.flagged = inner.is_end_stream();
             }
             _ => {
                 let _ = contain(|| this.inner = None);
@@ -113,7 +112,7 @@ impl<B: Body> Body for DetachBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.inner.as_ref().is_none_or(|inner| self.flag.tell(|| inner.is_end_stream()))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -125,7 +124,7 @@ impl<B> Drop for DetachBody<B> {
     fn drop(&mut self) {
         let left = self.framing.expected.map(|length| length.saturating_sub(self.bytes));
         // hyper drops a complete body without having seen its `None` (truths.md 1).
-        let complete = self.framing.no_body || self.flagged || left == Some(0);
+        let complete = self.framing.no_body || self.flag.is_set() || left == Some(0);
         if complete {
             return;
         }

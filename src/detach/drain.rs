@@ -15,6 +15,7 @@ use super::DrainLimits;
 use crate::{
     contain::{contain, contain_poll},
     exchange::{DrainEnd, Exchange},
+    flag::poll_flagged,
 };
 
 /// What a body needs when its reader leaves.
@@ -33,6 +34,10 @@ where
     B: Body + Send + 'static,
 {
     let Departure { exchange, limits, free, runtime } = departure;
+    // The flag may have come true since the last poll. A body that panics when it is asked has nothing to read on.
+    if contain(|| body.is_end_stream()).unwrap_or(true) {
+        return;
+    }
     if !exchange.depart(begun) {
         return;
     }
@@ -74,14 +79,14 @@ impl<B: Body> Rest<B> {
         let mut bytes = 0;
         loop {
             coop::consume_budget().await;
-            match poll_fn(|cx| contain_poll(|| body.as_mut().poll_frame(cx))).await {
-                Ok(Some(Ok(frame))) if !frame.is_trailers() => {
+            match poll_fn(|cx| contain_poll(|| poll_flagged(body.as_mut(), cx))).await {
+                Ok((Some(Ok(frame)), false)) if !frame.is_trailers() => {
                     bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
                 }
-                Ok(Some(Ok(_)) | None) => return DrainEnd::Completed,
-                Ok(Some(Err(_))) | Err(_) => return DrainEnd::Failed,
+                Ok((Some(Ok(_)) | None, _)) => return DrainEnd::Completed,
+                Ok((Some(Err(_)), _)) | Err(_) => return DrainEnd::Failed,
             }
-            if body.is_end_stream() || left.is_some_and(|left| bytes >= left) {
+            if left.is_some_and(|left| bytes >= left) {
                 return DrainEnd::Completed;
             }
             if bytes > limit {

@@ -175,7 +175,7 @@ impl Attached {
     }
 
     /// Takes the slot out of danger. Refused when it was cut: then that is how it ends, whatever the reader saw.
-    pub(crate) fn release(&mut self) -> Result<(), Cause> {
+    pub(crate) fn release(&self) -> Result<(), Cause> {
         let mut life = lock(&self.exchange.0.life);
         let Some(at) = life.places.iter().position(|place| place.id == self.id) else {
             return Ok(());

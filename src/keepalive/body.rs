@@ -89,11 +89,12 @@ impl<B: Body<Data = Bytes>> Body for IdleKeepaliveBody<B> {
             }
             return Poll::Ready(frame);
         }
-        let Some(align) = this.inner.align() else { return Poll::Pending };
         loop {
+            let Some(align) = this.inner.as_mut().align() else { return Poll::Pending };
+            let (may_insert, begun) = (align.may_insert(), align.has_begun());
             let since = *this.idle_since.get_or_insert_with(Instant::now);
             // Not while a large event is on its way, nor in a time that no clock will reach.
-            let (true, Some(due)) = (align.may_insert(), since.checked_add(*this.interval)) else {
+            let (true, Some(due)) = (may_insert, since.checked_add(*this.interval)) else {
                 return Poll::Pending;
             };
             let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
@@ -103,16 +104,21 @@ impl<B: Body<Data = Bytes>> Body for IdleKeepaliveBody<B> {
                 timer.as_mut().reset(due);
                 ready!(timer.as_mut().poll(cx));
             }
+            if this.inner.is_end_stream() {
+                return Poll::Pending; // Its reader may know that nothing follows.
+            }
             *this.idle_since = None;
             let heartbeat = match (&this.heartbeat.compute, &this.heartbeat.early) {
                 (Some(compute), _) => {
                     compute.bytes(this.last.as_ref().and_then(|last| last.event.as_ref()))
                 }
-                (None, Some(early)) if !align.has_begun() => early.clone(),
+                (None, Some(early)) if !begun => early.clone(),
                 (None, _) => this.heartbeat.bytes.clone(),
             };
             if !heartbeat.is_empty() {
-                align.inserted();
+                if let Some(align) = this.inner.align() {
+                    align.inserted();
+                }
                 return Poll::Ready(Some(Ok(Frame::data(heartbeat))));
             }
         }

@@ -29,7 +29,7 @@ pub(super) struct About<T, K> {
 pub(super) type Own<O> = Arc<Mutex<Option<O>>>;
 
 impl<T: ReplayStore, K> About<T, K> {
-    pub(super) fn hit<B>(&self, recorded: Recorded) -> Response<ReplayBody<B, T>> {
+    pub(super) fn hit<B: Body>(&self, recorded: Recorded) -> Response<ReplayBody<B, T>> {
         self.exchange.insert(Replayed::Hit);
         self.exchange.insert(recorded.terminator());
         let mut response = Response::new(());

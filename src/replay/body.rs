@@ -19,19 +19,19 @@ use crate::{error::BoxError, watch::Watched};
 
 /// The body of a response under [`ReplayLayer`](super::ReplayLayer). See the [module](super) for what happens when.
 #[pin_project]
-pub struct ReplayBody<B, T: ReplayStore> {
+pub struct ReplayBody<B: Body, T: ReplayStore> {
     #[pin]
     state: State<B, T>,
 }
 
 #[pin_project(project = Projected)]
-enum State<B, T: ReplayStore> {
+enum State<B: Body, T: ReplayStore> {
     Live(#[pin] Watched<B, Recorder<T>>),
     Shared(Seat),
     Replayed(Player),
 }
 
-impl<B, T: ReplayStore> ReplayBody<B, T> {
+impl<B: Body, T: ReplayStore> ReplayBody<B, T> {
     pub(super) const fn live(body: Watched<B, Recorder<T>>) -> Self {
         Self { state: State::Live(body) }
     }
@@ -150,7 +150,7 @@ impl Pace {
     }
 }
 
-impl<B, T: ReplayStore> fmt::Debug for ReplayBody<B, T> {
+impl<B: Body, T: ReplayStore> fmt::Debug for ReplayBody<B, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let replayed = matches!(self.state, State::Replayed(_));
         f.debug_struct("ReplayBody").field("replayed", &replayed).finish_non_exhaustive()

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +31,8 @@ pub struct Script {
     hint: SizeHint,
     eos: Eos,
     over: bool,
+    /// How often it was asked at the end.
+    asked: AtomicUsize,
     log: Log,
 }
 
@@ -43,6 +46,10 @@ pub enum Eos {
     Never,
     /// Says true from the start, whatever follows.
     Always,
+    /// Says true when only the end is left, and gates that are open: so it comes true between two polls, by another thread.
+    Gated,
+    /// As `Truthful`, but not before it was asked so often at the end: so it comes true between the looks of two layers.
+    Late(usize),
 }
 
 #[derive(Debug)]

@@ -8,6 +8,7 @@ mod calling;
 mod endings;
 mod ends;
 mod fairness;
+mod flags;
 mod hooks;
 mod machine;
 mod model;

@@ -52,6 +52,9 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(60);
 /// How many bytes are gathered from frames that wait.
 const GATHERED: usize = 32;
 
+/// The name of the one that reads for several readers.
+const SHARED: &str = "ReplayLayer, coalescing";
+
 const AGES: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,7 +244,7 @@ static ALL: &[Subject] = &[
     }),
     // Alone in a call that others could join.
     #[cfg(feature = "replay")]
-    Subject::without_layer("ReplayLayer, coalescing", &[Part::Replay], |upstream, _| {
+    Subject::without_layer(SHARED, &[Part::Replay], |upstream, _| {
         let store = MemoryStore::new(1 << 20, AGES);
         let layer = ReplayLayer::new(store, RequestKey::new()).answer_limit(256).coalesce();
         boxed(layer.layer(Cloned(Arc::new(Mutex::new(upstream)))))
@@ -352,6 +355,11 @@ impl Subject {
     /// Reads no frame before its reader asks for one. FirstFrame does: it must, to know whether there is any.
     pub(crate) fn reads_on_demand(&self) -> bool {
         !self.has(Part::FirstFrame)
+    }
+
+    /// Reads for several readers: what it says of the end is what was so at the last frame.
+    pub(crate) fn shares(&self) -> bool {
+        self.name == SHARED
     }
 
     /// Drops the inner body with its reader. Detach does not: to read on is what it is for.

@@ -112,7 +112,7 @@ fn an_abort_after_another_cause_cuts_but_is_not_what_ends_it() {
 #[test]
 fn what_comes_after_the_abort_is_refused_with_its_cause() {
     let exchange = Exchange::new();
-    let (mut first, _) = attached(&exchange);
+    let (first, _) = attached(&exchange);
     exchange.abort("stop");
     let late = Arc::new(Spy::default());
     assert_eq!(reason(exchange.attach(late.clone()).err()), "stop");
@@ -135,7 +135,7 @@ fn a_slot_that_took_the_place_of_another_is_cut_in_its_place() {
 #[test]
 fn what_was_released_is_out_of_danger_and_let_go() {
     let exchange = Exchange::new();
-    let (mut first, one) = attached(&exchange);
+    let (first, one) = attached(&exchange);
     let (_second, two) = attached(&exchange);
     first.release().unwrap();
     first.release().unwrap();

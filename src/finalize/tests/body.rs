@@ -1,9 +1,19 @@
 //! How a body ends, and the outcome of each end (truths.md, "how to tell the end").
 
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use http_body::Body;
 use http_body_util::BodyExt;
-use testkit::{Eos, Event, drain};
+use testkit::{Eos, Event, Polled, drain};
 
 use super::*;
 use crate::{
@@ -220,4 +230,40 @@ async fn the_hook_runs_after_the_inner_body_was_dropped() {
         };
         assert_eq!(note, "hook");
     }
+}
+
+/// Panics when it is asked for the end of the stream, once that is armed.
+#[derive(Debug)]
+struct Asked(Script, Arc<AtomicBool>);
+
+impl Body for Asked {
+    type Data = Bytes;
+    type Error = ScriptError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<Script> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        assert!(!self.1.load(Ordering::SeqCst), "asked");
+        false
+    }
+}
+
+#[test]
+fn a_flag_that_panics_is_a_panic_of_the_body_polled_or_dropped_or_dropped_in_a_panic() {
+    let outcome = |reader: fn(FinalizeBody<Asked, Hook, _>)| {
+        let (tell, mut told) = unbounded_channel();
+        let hook: Hook = Box::new(move |ending| tell.send(ending).unwrap());
+        let armed = Arc::new(AtomicBool::new(false));
+        let body = FinalizeBody::new(Asked(Script::new().data("a").stall(), armed.clone()), hook);
+        armed.store(true, Ordering::SeqCst);
+        let _ = catch_unwind(AssertUnwindSafe(|| reader(body)));
+        let ending = only(&mut told);
+        (ending.outcome, ending.reason().unwrap().to_owned())
+    };
+    let panicked = (Outcome::Panicked, "asked".to_owned());
+    assert_eq!(outcome(|mut body| drop(at_once(body.frame()))), panicked);
+    assert_eq!(outcome(drop), panicked);
+    assert_eq!(outcome(|body| panic!("with {body:?}")), panicked);
 }

@@ -1,10 +1,12 @@
 //! Which bytes, and what becomes of trailers, errors, the end and the hints.
 
+use std::{pin::Pin, task::Context};
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::Body;
 use http_body_util::BodyExt;
-use testkit::{Eos, Script, drain};
+use testkit::{Eos, Polled, Script, ScriptError, drain};
 
 use super::{COMMENT, SECOND, texts, timeline};
 use crate::keepalive::{Heartbeat, IdleKeepaliveBody};
@@ -170,4 +172,29 @@ async fn a_mark_behind_a_heartbeat_is_taken_out_and_the_first_event_is_whole() {
     let script = Script::new().data("\u{feff}data: a\n\n").pause();
     let out = drain(each_second(script, Heartbeat::comment())).await.data;
     assert_eq!(out, ["\u{feff}data: a\n\n", COMMENT].concat());
+}
+
+/// Says that nothing follows, and has not ended yet.
+struct Flagged(Script);
+
+impl Body for Flagged {
+    type Data = Bytes;
+    type Error = ScriptError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<Script> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        true
+    }
+}
+
+// Whoever asked knows that nothing follows (http-body's contract), and may have told its own reader.
+#[tokio::test(start_paused = true)]
+async fn no_heartbeat_comes_behind_the_end_of_stream_flag() {
+    let script = Script::new().data("data: a\n\n").sleep(SECOND * 5);
+    let body = IdleKeepaliveBody::new(Flagged(script), SECOND, Heartbeat::comment());
+    assert!(body.is_end_stream());
+    assert_eq!(texts(&timeline(body).await), [(0.0, "data: a\n\n")]);
 }

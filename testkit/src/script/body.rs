@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -95,10 +96,18 @@ impl Body for Script {
     }
 
     fn is_end_stream(&self) -> bool {
+        let ends = |step: Option<&Step>| matches!(step, None | Some(Step::End));
         match self.eos {
-            Eos::Truthful => matches!(self.steps.front(), None | Some(Step::End)),
+            Eos::Truthful => ends(self.steps.front()),
             Eos::Never => false,
             Eos::Always => true,
+            Eos::Gated => {
+                let open = |step: &&Step| matches!(step, Step::Wait(gate, _) if gate.is_open());
+                ends(self.steps.iter().find(|step| !open(step)))
+            }
+            Eos::Late(asks) => {
+                ends(self.steps.front()) && self.asked.fetch_add(1, Ordering::SeqCst) >= asks
+            }
         }
     }
 

@@ -155,6 +155,20 @@ fn a_body_lies_about_its_end_as_asked() {
 }
 
 #[test]
+fn a_flag_can_come_true_with_a_gate_or_when_it_is_asked_again() {
+    let (wakes, gate) = (Wakes::new(), Gate::new());
+    let mut body = Script::new().data("a").wait(&gate).eos(Eos::Gated);
+    poll(&mut body, &wakes);
+    assert!(!body.is_end_stream());
+    gate.open();
+    assert!(body.is_end_stream());
+    assert!(!Script::new().wait(&gate).data("b").eos(Eos::Gated).is_end_stream());
+
+    let body = Script::new().eos(Eos::Late(2));
+    assert_eq!([(); 3].map(|()| body.is_end_stream()), [false, false, true]);
+}
+
+#[test]
 fn a_hint_counts_down_with_the_data() {
     let wakes = Wakes::new();
     let mut body = Script::new().data("abc").data("de").exact_size(4);
