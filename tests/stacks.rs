@@ -9,8 +9,9 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_lifeline::{
     abort::{AbortHandle, AbortLayer},
     error::BoxError,
+    exchange::Outcome,
     final_frame::FinalFrameLayer,
-    finalize::FinalizeLayer,
+    finalize::{Ending, FinalizeLayer},
     keepalive::IdleKeepaliveLayer,
     tee::{Limit, TeeLayer, TeeRequestLayer},
 };
@@ -57,11 +58,16 @@ async fn a_stack_takes_bodies_whose_error_is_boxed() {
 async fn a_million_frames_of_one_byte_pass_unchanged() {
     const FRAMES: usize = 1_000_000;
     let root = AbortHandle::new();
+    let (tell, told) = std::sync::mpsc::channel();
     let service = ServiceBuilder::new()
         .layer(IdleKeepaliveLayer::new(Duration::from_secs(1)))
         .layer(FinalFrameLayer::by_media())
         .layer(AbortLayer::new(move |_| root.child()))
-        .layer(FinalizeLayer::new(|_| |ending| assert_eq!(ending.frames, FRAMES as u64)))
+        .layer(FinalizeLayer::new(move |_| {
+            let tell = tell.clone();
+            // A hook's own panic is contained, so that it can assert nothing.
+            move |ending: Ending| tell.send((ending.outcome, ending.frames)).unwrap()
+        }))
         .layer(TeeLayer::recording(Limit::first(10)))
         .service(service_fn(|_: Request<()>| async {
             let frame = |n: usize| Ok::<_, BoxError>(Frame::data(BYTES.slice(n % 7..n % 7 + 1)));
@@ -76,6 +82,7 @@ async fn a_million_frames_of_one_byte_pass_unchanged() {
         seen += 1;
     }
     assert_eq!(seen, FRAMES);
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [(Outcome::Completed, FRAMES as u64)]);
 }
 
 /// Of a prime number of bytes, so that a frame lost, doubled or moved does not fit.

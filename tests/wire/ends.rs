@@ -3,6 +3,7 @@
 //! Every row is played on each server, with Finalize and Tee and without: see [`row::Row`].
 
 mod compressed;
+mod flags;
 mod lengths;
 mod row;
 

@@ -222,20 +222,6 @@ impl Endings {
 /// Is the promised limit to release an upstream and to call a hook (faults.md, R).
 pub(crate) const AT_ONCE: Duration = Duration::from_millis(50);
 
-/// Measures until it took no more than `limit`, five times at most, and gives the last: the machine may be busy.
-pub(crate) async fn within(
-    limit: Duration,
-    mut measure: impl AsyncFnMut() -> Duration,
-) -> Duration {
-    for _ in 0..4 {
-        let took = measure().await;
-        if took <= limit {
-            return took;
-        }
-    }
-    measure().await
-}
-
 /// Measures five times and gives the middle one, for the machine may be busy.
 pub(crate) async fn median_of_five(mut measure: impl AsyncFnMut() -> Duration) -> Duration {
     let mut all = Vec::new();

@@ -145,15 +145,21 @@ async fn a_trigger_that_panics_aborts_nothing_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_trigger_that_fires_after_its_handle_is_gone_does_nothing() {
-    let handle = AbortHandle::new();
-    let weak = handle.clone();
+async fn a_trigger_that_fires_after_its_handle_is_gone_ends_and_aborts_nobody() {
+    let (parent, alive) = (AbortHandle::new(), Alive::default());
+    let (handle, token) = (parent.child(), alive.token());
+    let (last, (fire, mut fired)) = (handle.clone(), oneshot::channel());
     handle.abort_when(async move {
-        drop(weak); // The last one, from within: the task ends itself.
+        let _token = token;
+        drop(last); // From within: the task ends itself.
+        fire.send(()).unwrap();
         "nobody"
     });
     drop(handle);
-    yield_now().await;
+    assert_eq!((parent.dependents(), alive.count()), (1, 1), "the trigger holds it");
+    assert_eq!(alive.settle().await, 0);
+    assert_eq!(fired.try_recv(), Ok(()), "it was to its end");
+    assert_eq!((parent.dependents(), parent.is_aborted()), (0, false));
 }
 
 #[test]

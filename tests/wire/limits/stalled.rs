@@ -9,7 +9,7 @@ use tower_lifeline::timeouts::{Limit, Limits};
 use super::{BEAT, INTERVAL, PATIENCE, Proxy, RELEASED, last_event};
 use crate::{
     reader::{Over, Reader, Wire},
-    server::within,
+    server::median_of_five,
 };
 
 /// A comment every 20 ms, for longer than any limit.
@@ -21,7 +21,7 @@ fn comments(play: Play) -> Play {
 #[tokio::test]
 async fn an_upstream_without_a_head_in_time_is_left_and_the_client_is_told_by_504() {
     for wire in Wire::ALL {
-        let took = within(RELEASED, async || {
+        let took = median_of_five(async || {
             let limits = Limits::new().head(PATIENCE);
             let mut proxy = Proxy::telling(wire, limits, Play::new().stall()).await;
             let start = Instant::now();
@@ -40,7 +40,7 @@ async fn an_upstream_without_a_head_in_time_is_left_and_the_client_is_told_by_50
 #[tokio::test]
 async fn heartbeats_go_out_before_the_first_byte_and_do_not_put_its_limit_off() {
     for wire in Wire::ALL {
-        let took = within(RELEASED, async || {
+        let took = median_of_five(async || {
             let limits = Limits::new().first_frame(PATIENCE);
             let mut proxy = Proxy::telling(wire, limits, Play::new().head_sse().stall()).await;
             let start = Instant::now();
@@ -83,7 +83,7 @@ fn half_an_event() -> Play {
 #[tokio::test]
 async fn nothing_is_added_to_half_an_event_and_the_cut_is_seen() {
     for wire in Wire::ALL {
-        let took = within(RELEASED, async || {
+        let took = median_of_five(async || {
             let limits = Limits::new().idle(PATIENCE);
             let mut proxy = Proxy::cutting(wire, limits, half_an_event()).await;
             let start = Instant::now();

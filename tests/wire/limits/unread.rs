@@ -9,7 +9,7 @@ use tower_lifeline::timeouts::{Limit, Limits};
 use super::{PATIENCE, Proxy, RELEASED, last_event};
 use crate::{
     reader::{Over, Reader, Wire},
-    server::{LIMIT, MOMENT, within},
+    server::{LIMIT, MOMENT, median_of_five},
 };
 
 /// What an upstream says as fast as it is read.
@@ -50,7 +50,7 @@ async fn a_client_that_does_not_read_is_cut_at_its_limit_though_nobody_polls() {
     for wire in Wire::BOTH {
         // The last poll is seen some milliseconds late, as the machine likes.
         let early = PATIENCE / 4;
-        let took = within(RELEASED, async || {
+        let took = median_of_five(async || {
             let limits = Limits::new().unread(PATIENCE);
             let mut proxy = Proxy::telling(wire, limits, flood()).await;
             let mut reader = reader_that_waits(wire, &proxy).await;

@@ -19,7 +19,7 @@ use tower_lifeline::{
 
 use crate::{
     reader::{Over, Reader, Wire},
-    server::{Front, LIMIT, MOMENT, endings, within},
+    server::{Front, LIMIT, MOMENT, endings, median_of_five},
     stage::{aborted_event, answering, sse},
 };
 
@@ -78,7 +78,7 @@ async fn a_server_that_shuts_down_waits_for_streams_that_do_not_end() {
 async fn with_a_lifeline_streams_have_their_grace_and_are_then_told_and_the_server_returns() {
     let limit = MOMENT + SIGNAL;
     for wire in WIRES {
-        let took = within(limit, async || {
+        let took = median_of_five(async || {
             let lifeline = Lifeline::new();
             let (tell, mut endings) = endings();
             let serving = serving(stream(&Gate::new()).layer(lifeline.layer(tell.layer()))).await;

@@ -12,7 +12,7 @@ use tower_lifeline::{
 
 use crate::{
     reader::{Over, Reader, Wire},
-    server::{AT_ONCE, LIMIT, Server, endings, within},
+    server::{AT_ONCE, LIMIT, Server, endings, median_of_five},
     stage::{answering, forwarding, sse},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 #[tokio::test]
 async fn a_connection_whose_task_is_aborted_leaves_its_upstream_and_is_reported_at_once() {
     for wire in Wire::BOTH {
-        let took = within(AT_ONCE, async || {
+        let took = median_of_five(async || {
             let play = Play::new().head_sse().chunk("data: 1\n\n").stall();
             let upstream = Upstream::start([play]).await;
             let (tell, mut endings) = endings();
