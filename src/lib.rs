@@ -110,6 +110,7 @@ mod head;
 mod held;
 pub mod isolate;
 pub mod keepalive;
+pub mod ready;
 #[cfg(feature = "replay")]
 pub mod replay;
 pub mod sse;

@@ -47,7 +47,11 @@ use http::{Request, Response, request};
 use pin_project::pin_project;
 use tower_service::Service;
 
-use crate::{contain::message, exchange::Exchange};
+use crate::{
+    contain::message,
+    exchange::Exchange,
+    ready::{AlwaysReady, AlwaysReadyFuture},
+};
 
 /// What a layer does when a request passes.
 pub trait Plan {
@@ -83,44 +87,44 @@ pub trait Guard<B, E> {
     }
 }
 
-/// The service of every layer that only wraps the body: the layer itself says how.
+/// The service of every layer that only wraps the body: the layer itself says how. It is [always ready](crate::ready).
 #[derive(Clone, Debug)]
 pub struct Wrap<S, P> {
-    inner: S,
+    inner: AlwaysReady<S>,
     plan: P,
 }
 
 impl<S, P> Wrap<S, P> {
     /// Wraps the response bodies of `inner` as `plan` says.
     pub const fn new(inner: S, plan: P) -> Self {
-        Self { inner, plan }
+        Self { inner: AlwaysReady::new(inner), plan }
     }
 
     /// Gets the inner service.
     pub const fn get_ref(&self) -> &S {
-        &self.inner
+        self.inner.get_ref()
     }
 
     /// Gets the inner service, to change it.
     pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
+        self.inner.get_mut()
     }
 
     /// Takes the inner service out.
     pub fn into_inner(self) -> S {
-        self.inner
+        self.inner.into_inner()
     }
 }
 
 impl<S, P, A, B> Service<Request<A>> for Wrap<S, P>
 where
-    S: Service<Request<A>, Response = Response<B>>,
+    S: Service<Request<A>, Response = Response<B>> + Clone,
     P: Plan,
     P::Guard: Guard<B, S::Error>,
 {
     type Response = Response<<P::Guard as Guard<B, S::Error>>::Body>;
     type Error = S::Error;
-    type Future = WrapFuture<S::Future, P::Guard>;
+    type Future = WrapFuture<AlwaysReadyFuture<S, Request<A>>, P::Guard>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)

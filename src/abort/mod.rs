@@ -82,6 +82,7 @@ pub use self::{
 use crate::{
     cut::{Answer, CutFuture, Reset, Slot},
     exchange::{Cause, Exchange},
+    ready::{AlwaysReady, AlwaysReadyFuture},
 };
 
 /// Races responses against an [`AbortHandle`]. See the [module](self) for what happens when.
@@ -129,27 +130,28 @@ impl<S, F: Clone> Layer<S> for AbortLayer<F> {
     type Service = Abort<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Abort { inner, layer: self.clone() }
+        Abort { inner: AlwaysReady::new(inner), layer: self.clone() }
     }
 }
 
 /// The service made by [`AbortLayer`].
 #[derive(Clone)]
 pub struct Abort<S, F> {
-    inner: S,
+    inner: AlwaysReady<S>,
     layer: AbortLayer<F>,
 }
 
 impl<S, F, A, B> Service<Request<A>> for Abort<S, F>
 where
-    S: Service<Request<A>, Response = Response<B>>,
+    S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
+    A: Send + 'static,
     F: Fn(&Parts) -> AbortHandle,
     B: Body<Data = Bytes> + Send + 'static,
 {
     type Response = Response<AbortBody<B>>;
     type Error = S::Error;
-    type Future = AbortFuture<S::Future>;
+    type Future = AbortFuture<AlwaysReadyFuture<S, Request<A>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)

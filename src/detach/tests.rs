@@ -1,6 +1,10 @@
 //! Each row of the module's table.
 
-use std::{convert::Infallible, sync::Mutex, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, request, response};
@@ -67,7 +71,7 @@ where
     let (handle, log) = (AbortHandle::new(), response.body().log());
     let exchange = Exchange::of(&mut request);
     let abort = handle.clone();
-    let response = Mutex::new(Some(response));
+    let response = Arc::new(Mutex::new(Some(response)));
     let service = ServiceBuilder::new()
         .layer(layer.clone())
         .layer(AbortLayer::new(move |_| abort.clone()))

@@ -85,7 +85,11 @@ use tower_service::Service;
 pub use self::{
     accept::accepts_event_stream, body::EarlyHeadBody, error::LateHead, future::EarlyHeadFuture,
 };
-use crate::{error::BoxError, exchange::Exchange};
+use crate::{
+    error::BoxError,
+    exchange::Exchange,
+    ready::{AlwaysReady, AlwaysReadyFuture},
+};
 
 /// The fact that a client was given a head before the upstream gave one. For hooks: [`Exchange::fact`].
 #[derive(Clone, Debug)]
@@ -150,29 +154,29 @@ impl<S, F: Clone> Layer<S> for EarlyHeadLayer<F> {
     type Service = EarlyHeadService<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        EarlyHeadService { inner, layer: self.clone() }
+        EarlyHeadService { inner: AlwaysReady::new(inner), layer: self.clone() }
     }
 }
 
 /// The service made by [`EarlyHeadLayer`].
 #[derive(Clone)]
 pub struct EarlyHeadService<S, F> {
-    inner: S,
+    inner: AlwaysReady<S>,
     layer: EarlyHeadLayer<F>,
 }
 
 impl<S, F, W, A, B> Service<Request<A>> for EarlyHeadService<S, F>
 where
-    S: Service<Request<A>, Response = Response<B>>,
+    S: Service<Request<A>, Response = Response<B>> + Clone,
     S::Error: Into<BoxError>,
     F: Fn(&Parts) -> W,
     W: FnMut() -> bool,
     B: Body,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<EarlyHeadBody<S::Future, B>>;
+    type Response = Response<EarlyHeadBody<AlwaysReadyFuture<S, Request<A>>, B>>;
     type Error = S::Error;
-    type Future = EarlyHeadFuture<S::Future, W>;
+    type Future = EarlyHeadFuture<AlwaysReadyFuture<S, Request<A>>, W>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)

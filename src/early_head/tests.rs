@@ -1,6 +1,11 @@
 //! Each row of the module's table, and what of a request asks for a stream.
 
-use std::{convert::Infallible, fmt::Debug, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt::Debug,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use http::{Request, Response, header, request::Parts};
 use http_body::Body;
@@ -13,6 +18,7 @@ use super::{EarlyHead, EarlyHeadBody, EarlyHeadLayer, LateHead};
 use crate::{
     error::BoxError,
     exchange::{Cause, Exchange, Outcome},
+    ready::AlwaysReadyFuture,
 };
 
 mod accept;
@@ -47,10 +53,13 @@ fn sse(body: Script) -> Answer {
 fn answering(
     after: Duration,
     answer: Answer,
-) -> impl Service<Request<()>, Response = Response<Script>, Error = ScriptError, Future: Send> {
-    let mut answer = Some(answer);
+) -> impl Service<Request<()>, Response = Response<Script>, Error = ScriptError, Future: Send>
++ Clone
++ Send
++ 'static {
+    let answer = Arc::new(Mutex::new(Some(answer)));
     service_fn(move |_: Request<()>| {
-        let answer = answer.take().unwrap();
+        let answer = answer.lock().unwrap().take().unwrap();
         async move {
             sleep(after).await;
             answer
@@ -59,9 +68,12 @@ fn answering(
 }
 
 /// The body of an early head.
-async fn early<S, B>(service: S, request: Request<()>) -> EarlyHeadBody<S::Future, B>
+async fn early<S, B>(
+    service: S,
+    request: Request<()>,
+) -> EarlyHeadBody<AlwaysReadyFuture<S, Request<()>>, B>
 where
-    S: Service<Request<()>, Response = Response<B>, Error: Into<BoxError> + Debug>,
+    S: Service<Request<()>, Response = Response<B>, Error: Into<BoxError> + Debug> + Clone,
     B: Body<Error: Into<BoxError>>,
 {
     let start = Instant::now();

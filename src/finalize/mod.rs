@@ -41,7 +41,8 @@
 //!
 //! The hook runs inside the body's poll or drop, outside of all locks, after the inner body was dropped (but for an end
 //! that is told by the end-of-stream flag, where it stays), and it needs no
-//! runtime. A hook that blocks holds up the task that it runs on; [`FinalizeLayer::spawned`] runs an async one in a task
+//! runtime. With the feature `tracing` it runs in the span that was current at the call, wherever the end comes from: also when
+//! its client left. (Inside of tower-http's `TraceLayer` that is the request's span, which is open until then.) A hook that blocks holds up the task that it runs on; [`FinalizeLayer::spawned`] runs an async one in a task
 //! of its own. A hook that panics is counted in [`FinalizeTracker::hook_panics`] and harms nothing else.
 //!
 //! Put it outside of a retry layer. Inside of one it reports each attempt, and what it says of the first is the outcome of the
@@ -52,6 +53,7 @@
 
 mod ending;
 mod reporter;
+mod span;
 mod spawned;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use bytes::Buf;
 use http::{HeaderMap, StatusCode, response};
 use http_body::Frame;
 
-use super::{Ending, FinalizeTracker, tracker::Live};
+use super::{Ending, FinalizeTracker, span::CallSpan, tracker::Live};
 use crate::{
     contain::contain,
     error::AsError,
@@ -42,6 +42,7 @@ impl<F: FnOnce(Ending)> Finalizer for F {
 pub struct Reporter<H, M> {
     /// `None` after a panic.
     hook: Option<H>,
+    span: CallSpan,
     exchange: Exchange,
     live: Live,
     /// Whether the numbers of the exchange are ours to write.
@@ -69,6 +70,7 @@ impl<H, M> Reporter<H, M> {
         let sees_drain = exchange.expects_drain();
         Self {
             hook: Some(hook),
+            span: CallSpan::current(),
             exchange,
             sees_drain,
             live: tracker.live_one(),
@@ -91,7 +93,7 @@ impl<H, M> Reporter<H, M> {
 impl<H: Finalizer, M> Reporter<H, M> {
     fn call(&mut self, f: impl FnOnce(&mut H)) {
         let Some(hook) = &mut self.hook else { return };
-        if contain(|| f(hook)).is_err() {
+        if contain(|| self.span.in_scope(|| f(hook))).is_err() {
             self.live.count_panic();
             let hook = self.hook.take();
             let _ = contain(|| drop(hook));
@@ -133,7 +135,8 @@ impl<H: Finalizer, M> Ends for Reporter<H, M> {
             trailers: self.trailers,
             exchange: self.exchange,
         };
-        if contain(|| hook.on_end(ending)).is_err() {
+        let span = self.span; // Dropped in there: that may close it, and so call a subscriber.
+        if contain(move || span.in_scope(|| hook.on_end(ending))).is_err() {
             self.live.count_panic();
         }
     }

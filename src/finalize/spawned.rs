@@ -1,10 +1,10 @@
 //! Runs an async hook as a task.
 
-use std::{future::poll_fn, pin::pin};
+use std::{future::poll_fn, pin::pin, task::Context};
 
 use tokio::runtime::Handle;
 
-use super::{Ending, FinalizeTracker, Finalizer, tracker::Live};
+use super::{Ending, FinalizeTracker, Finalizer, span::CallSpan, tracker::Live};
 use crate::contain::{contain, contain_poll};
 
 /// Runs an async hook as a task. Made by [`FinalizeLayer::spawned`](super::FinalizeLayer::spawned).
@@ -33,14 +33,20 @@ where
     fn on_end(self, ending: Ending) {
         // Whoever reports the end counts as live until this returns: there is no gap for `drained`.
         let live = self.tracker.live_one();
-        let mut unfinished =
-            Unfinished { ending: Some(ending.clone()), fallback: self.fallback, live };
+        let span = CallSpan::current(); // The reporter has entered that of the call.
+        let mut unfinished = Unfinished {
+            ending: Some(ending.clone()),
+            fallback: self.fallback,
+            span: span.clone(),
+            live,
+        };
         let Some(runtime) = self.runtime else { return };
         let hook = (self.hook)(ending);
         // A runtime that is shut down drops the task at once, without a poll and without a panic (truths.md 6).
         runtime.spawn(async move {
             let mut hook = pin!(hook);
-            match poll_fn(|cx| contain_poll(|| hook.as_mut().poll(cx))).await {
+            let mut poll = |cx: &mut Context<'_>| span.in_scope(|| hook.as_mut().poll(cx));
+            match poll_fn(|cx| contain_poll(|| poll(cx))).await {
                 Ok(()) => unfinished.finish(),
                 Err(_) => unfinished.live.count_panic(),
             }
@@ -52,6 +58,7 @@ where
 struct Unfinished<L: Fn(Ending)> {
     ending: Option<Ending>,
     fallback: L,
+    span: CallSpan,
     live: Live,
 }
 
@@ -64,7 +71,7 @@ impl<L: Fn(Ending)> Unfinished<L> {
 impl<L: Fn(Ending)> Drop for Unfinished<L> {
     fn drop(&mut self) {
         let Some(ending) = self.ending.take() else { return };
-        if contain(|| (self.fallback)(ending)).is_err() {
+        if contain(|| self.span.in_scope(|| (self.fallback)(ending))).is_err() {
             self.live.count_panic();
         }
     }

@@ -18,6 +18,8 @@ mod body;
 mod call;
 mod hooks;
 mod numbers;
+#[cfg(feature = "tracing")]
+mod span;
 mod spawned;
 #[cfg(feature = "tracing")]
 mod traced;

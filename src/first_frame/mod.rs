@@ -82,7 +82,12 @@ pub use self::{
     body::FirstFrameBody,
     future::FirstFrameFuture,
 };
-use crate::{error::BoxError, exchange::Exchange, head::Media};
+use crate::{
+    error::BoxError,
+    exchange::Exchange,
+    head::Media,
+    ready::{AlwaysReady, AlwaysReadyFuture},
+};
 
 /// Commits a head only when its stream has begun. See the [module](self) for what happens when.
 #[derive(Clone)]
@@ -155,27 +160,27 @@ impl<S, F: Clone> Layer<S> for FirstFrameLayer<F> {
     type Service = FirstFrame<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        FirstFrame { inner, layer: self.clone() }
+        FirstFrame { inner: AlwaysReady::new(inner), layer: self.clone() }
     }
 }
 
 /// The service made by [`FirstFrameLayer`].
 #[derive(Clone)]
 pub struct FirstFrame<S, F> {
-    inner: S,
+    inner: AlwaysReady<S>,
     layer: FirstFrameLayer<F>,
 }
 
 impl<S, F, A, B> Service<Request<A>> for FirstFrame<S, F>
 where
-    S: Service<Request<A>, Response = Response<B>>,
+    S: Service<Request<A>, Response = Response<B>> + Clone,
     F: Fn(&response::Parts) -> Begin + Clone,
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     type Response = Response<FirstFrameBody<B>>;
     type Error = S::Error;
-    type Future = FirstFrameFuture<S::Future, B, F>;
+    type Future = FirstFrameFuture<AlwaysReadyFuture<S, Request<A>>, B, F>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)

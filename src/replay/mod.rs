@@ -127,7 +127,12 @@ pub use self::{
     request::ReplayRequest,
     store::{MemoryStore, ReplayStore},
 };
-use crate::{error::BoxError, exchange::Exchange, tee::Budget};
+use crate::{
+    error::BoxError,
+    exchange::Exchange,
+    ready::{AlwaysReady, AlwaysReadyFuture},
+    tee::Budget,
+};
 
 /// Where the answer of a request that has a key comes from: a fact in the [`Exchange`], there before the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -252,13 +257,13 @@ impl<S, T, K> Layer<S> for ReplayLayer<T, K> {
     type Service = Replay<S, T, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Replay { inner, shared: self.shared.clone() }
+        Replay { inner: AlwaysReady::new(inner), shared: self.shared.clone() }
     }
 }
 
 /// The service made by [`ReplayLayer`].
 pub struct Replay<S, T, K> {
-    inner: S,
+    inner: AlwaysReady<S>,
     shared: Arc<Shared<T, K>>,
 }
 
@@ -280,7 +285,8 @@ where
 {
     type Response = Response<ReplayBody<B, T>>;
     type Error = S::Error;
-    type Future = ReplayFuture<S, S::Future, A, T, K>;
+    type Future =
+        ReplayFuture<AlwaysReady<S>, AlwaysReadyFuture<S, Request<ReplayRequest<A>>>, A, T, K>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -297,7 +303,7 @@ where
             let calling = self.inner.call(request.map(ReplayRequest::untouched));
             return ReplayFuture::pass(calling, method, shared, exchange);
         }
-        // The one that is ready is the one to be called.
+        // The one that was asked whether it is ready is the one to be called.
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         ReplayFuture::ask(inner, request, shared, exchange)

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::pending,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -49,7 +49,7 @@ async fn through(
         let tell = tell.clone();
         move |ending| drop(tell.send(ending))
     }));
-    let script = std::sync::Mutex::new(Some(script));
+    let script = Arc::new(Mutex::new(Some(script)));
     let service = layer.layer(service_fn(move |_: Request<()>| {
         let script = script.lock().unwrap().take().unwrap();
         async move {

@@ -12,7 +12,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{Limit, Recording, RecordingSink, Sink, TeeBody};
-use crate::exchange::Exchange;
+use crate::{
+    exchange::Exchange,
+    ready::{AlwaysReady, AlwaysReadyFuture},
+};
 
 /// Captures request bodies, as [`TeeLayer`](super::TeeLayer) does response bodies.
 ///
@@ -64,33 +67,33 @@ impl<S, F: Clone> Layer<S> for TeeRequestLayer<F> {
     type Service = TeeRequest<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TeeRequest { inner, make_sink: self.make_sink.clone() }
+        TeeRequest { inner: AlwaysReady::new(inner), make_sink: self.make_sink.clone() }
     }
 }
 
 /// The service made by [`TeeRequestLayer`].
 #[derive(Clone)]
 pub struct TeeRequest<S, F> {
-    inner: S,
+    inner: AlwaysReady<S>,
     make_sink: F,
 }
 
 impl<S, F, K, B> Service<Request<B>> for TeeRequest<S, F>
 where
-    S: Service<Request<TeeBody<B, K>>>,
+    S: Service<Request<TeeBody<B, K>>> + Clone,
     F: Fn(&Parts) -> K,
     K: Sink,
     B: Body<Data = Bytes>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = AlwaysReadyFuture<S, Request<TeeBody<B, K>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> S::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         Exchange::of(&mut request);
         let (parts, body) = request.into_parts();
         let sink = (self.make_sink)(&parts);

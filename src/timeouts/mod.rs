@@ -90,6 +90,7 @@ pub use self::{
 use crate::{
     cut::{Answer, CutFuture, Reset, Slot},
     exchange::{Cause, Exchange},
+    ready::{AlwaysReady, AlwaysReadyFuture},
 };
 
 type ChooseActivity = Arc<dyn Fn(&response::Parts) -> Activity + Send + Sync>;
@@ -151,26 +152,27 @@ impl<S> Layer<S> for TimeoutsLayer {
     type Service = Timeouts<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Timeouts { inner, layer: self.clone() }
+        Timeouts { inner: AlwaysReady::new(inner), layer: self.clone() }
     }
 }
 
 /// The service made by [`TimeoutsLayer`].
 #[derive(Clone)]
 pub struct Timeouts<S> {
-    inner: S,
+    inner: AlwaysReady<S>,
     layer: TimeoutsLayer,
 }
 
 impl<S, A, B> Service<Request<A>> for Timeouts<S>
 where
-    S: Service<Request<A>, Response = Response<B>>,
+    S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
+    A: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
 {
     type Response = Response<TimeoutsBody<B>>;
     type Error = S::Error;
-    type Future = TimeoutsFuture<S::Future>;
+    type Future = TimeoutsFuture<AlwaysReadyFuture<S, Request<A>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)

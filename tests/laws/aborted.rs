@@ -5,7 +5,7 @@ use std::{future::pending, pin::Pin, sync::Mutex, time::Duration};
 use http::{Response, StatusCode};
 use testkit::{Gate, Script, Wakes, drain};
 use tokio::time::Instant;
-use tower::{service_fn, util::BoxService};
+use tower::service_fn;
 use tower_lifeline::{
     abort::{AbortHandle, Aborted},
     exchange::Outcome,
@@ -51,7 +51,7 @@ async fn an_abort_before_the_call_keeps_the_request_from_the_service() {
     for subject in aborting_layers() {
         let probe = Probe::new();
         assert!(probe.handle.abort("stop"), "{subject}");
-        let upstream: Upstream = BoxService::new(service_fn(|_| async { unreachable!("called") }));
+        let upstream: Upstream = Upstream::new(service_fn(|_| async { unreachable!("called") }));
         assert_answered(subject, call(subject, &probe, upstream).await.unwrap()).await;
         if subject.has_around(Part::Finalize, Part::Abort) {
             assert_aborted(&probe, subject);
@@ -68,7 +68,7 @@ async fn an_abort_in_the_call_drops_the_future_of_the_service_and_is_reported() 
         let handle = probe.handle.clone();
         let held = Script::new().log_into(&probe.log);
         let held = Mutex::new(Some(held));
-        let upstream: Upstream = BoxService::new(service_fn(move |_| {
+        let upstream: Upstream = Upstream::new(service_fn(move |_| {
             assert!(handle.abort("stop"));
             let held = held.lock().unwrap().take();
             async move {

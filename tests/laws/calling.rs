@@ -8,7 +8,7 @@ use std::{
 
 use http::{Request, Response};
 use testkit::{Log, Script, ScriptError};
-use tower::{Service, service_fn, util::BoxService};
+use tower::{Service, service_fn};
 
 use crate::{
     probe::Probe,
@@ -18,7 +18,7 @@ use crate::{
 /// Never answers, and logs when its future is dropped.
 pub(crate) fn hanging(log: &Log) -> Upstream {
     let log = log.clone();
-    BoxService::new(service_fn(move |_| {
+    Upstream::new(service_fn(move |_| {
         let held = Script::new().log_into(&log);
         async move {
             let _held = held;
@@ -28,17 +28,17 @@ pub(crate) fn hanging(log: &Log) -> Upstream {
 }
 
 pub(crate) fn failing(message: &'static str) -> Upstream {
-    BoxService::new(service_fn(move |_| ready(Err(ScriptError::new(message)))))
+    Upstream::new(service_fn(move |_| ready(Err(ScriptError::new(message)))))
 }
 
 /// Panics in its future.
 pub(crate) fn panicking(message: &'static str) -> Upstream {
-    BoxService::new(service_fn(move |_| async move { panic!("{message}") }))
+    Upstream::new(service_fn(move |_| async move { panic!("{message}") }))
 }
 
 /// Panics in its call, before there is a future.
 pub(crate) fn panicking_at_once(message: &'static str) -> Upstream {
-    BoxService::new(service_fn(move |_| -> Ready<Result<Response<Script>, ScriptError>> {
+    Upstream::new(service_fn(move |_| -> Ready<Result<Response<Script>, ScriptError>> {
         panic!("{message}")
     }))
 }

@@ -107,7 +107,7 @@ async fn finalize(
     });
     let tracker = layer.tracker();
     let response = Mutex::new(Some(Response::new(body)));
-    let service = service_fn(move |_: Request<()>| {
+    let service = service_fn(|_: Request<()>| {
         ready(Ok::<_, io::Error>(response.lock().unwrap().take().unwrap()))
     });
     drive(layer.layer(service).oneshot(Request::new(())).await.unwrap().into_body()).await;

@@ -1,4 +1,5 @@
-//! Law 7: readiness, the service's error, the request and the head pass through untouched; so does an upgraded connection.
+//! Law 7: the service's error, the request and the head pass through untouched; so does an upgraded connection. A layer is
+//! always ready, and one whose service is not lets the request wait inside.
 
 use std::{
     collections::VecDeque,
@@ -13,17 +14,17 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use testkit::{Eos, Log, Script, ScriptError, Wakes, drain};
 use tokio::time::advance;
-use tower::{Layer, Service, ServiceExt, service_fn, util::BoxService};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_lifeline::{
     exchange::{Exchange, Outcome},
     tee::{Limit, Recording, TeeRequestLayer},
 };
 
 use crate::{
-    calling::{call, failing},
+    calling::{call, failing, poll_call},
     probe::Probe,
     reading::{observe, poll, trailers},
-    subjects::{Part, SSE, Upstream, all, isolated, layers},
+    subjects::{Part, SSE, Subject, Upstream, all, answering, isolated, layers},
 };
 
 /// Something that others have put into a request or a response.
@@ -33,11 +34,8 @@ struct Mark(u32);
 /// Is as ready as it was told.
 struct Readiness(VecDeque<Poll<Result<(), ScriptError>>>);
 
-impl Readiness {
-    fn new() -> Self {
-        let tired = Poll::Ready(Err(ScriptError::new("tired")));
-        Self([Poll::Pending, Poll::Ready(Ok(())), Poll::Pending, tired].into())
-    }
+fn tired() -> Poll<Result<(), ScriptError>> {
+    Poll::Ready(Err(ScriptError::new("tired")))
 }
 
 impl<B> Service<Request<B>> for Readiness {
@@ -50,30 +48,78 @@ impl<B> Service<Request<B>> for Readiness {
     }
 
     fn call(&mut self, _: Request<B>) -> Self::Future {
-        unreachable!()
+        assert!(self.0.is_empty(), "it was not ready");
+        ready(Ok(Response::new(Script::new())))
     }
 }
 
-fn assert_ready_as_told<B, S: Service<Request<B>, Error = ScriptError>>(
-    mut service: S,
-    name: &str,
-) {
-    let mut poll = || service.poll_ready(&mut Context::from_waker(Waker::noop()));
-    let polled = [poll(), poll(), poll(), poll()];
-    let errors = polled.map(|polled| polled.map(|ready| ready.map_err(|error| error.to_string())));
-    let told =
-        [Poll::Pending, Poll::Ready(Ok(())), Poll::Pending, Poll::Ready(Err("tired".into()))];
-    assert_eq!(errors, told, "{name}");
+fn poll_ready<B, S: Service<Request<B>>>(service: &mut S) -> Poll<Result<(), S::Error>> {
+    service.poll_ready(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Every subject that is a layer around its upstream.
+fn around_upstreams() -> impl Iterator<Item = &'static Subject> {
+    all().chain(isolated()).filter(|subject| subject.wraps_its_upstream())
 }
 
 #[test]
-fn readiness_is_the_services_own() {
-    for subject in all().chain(isolated()) {
-        let service = subject.around(BoxService::new(Readiness::new()), &Probe::new());
-        assert_ready_as_told(service, &subject.to_string());
+fn every_layer_is_ready_at_once_and_hands_on_the_failure_of_its_service() {
+    for subject in around_upstreams() {
+        let told = [Poll::Pending, Poll::Ready(Ok(())), Poll::Pending, tired()];
+        let upstream = Upstream::new(Readiness(told.into()));
+        let mut service = subject.around(upstream, &Probe::new());
+        for _ in 0..3 {
+            assert!(matches!(poll_ready(&mut service), Poll::Ready(Ok(()))), "{subject}");
+        }
+        let failed = poll_ready(&mut service);
+        assert!(matches!(failed, Poll::Ready(Err(error)) if error.to_string() == "tired"));
     }
+}
+
+#[tokio::test]
+async fn a_request_waits_inside_until_its_service_is_ready_or_has_failed() {
+    for subject in around_upstreams() {
+        for (fails, outcome) in [(false, Outcome::Completed), (true, Outcome::Failed)] {
+            let last = if fails { tired() } else { Poll::Ready(Ok(())) };
+            let (probe, told) = (Probe::new(), [Poll::Pending, Poll::Pending, last]);
+            let mut service = subject.around(Upstream::new(Readiness(told.into())), &probe);
+            assert!(poll_ready(&mut service).is_ready(), "{subject}");
+            let mut calling = service.call(Request::new(Script::new()));
+            assert!(poll_call(&mut calling).is_pending(), "{subject}");
+            let answered = calling.await;
+            assert_eq!(answered.is_err(), fails, "{subject}");
+            if let Err(error) = &answered {
+                assert_eq!(error.to_string(), "tired", "{subject}");
+            }
+            drop(answered);
+            probe.assert_ended(subject, outcome);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_ready_is_not_cloned() {
+    for subject in layers() {
+        let upstream = answering(Response::new(Script::new()));
+        let mut service = subject.around(upstream.clone(), &Probe::new());
+        let clones = upstream.clones();
+        assert!(poll_ready(&mut service).is_ready(), "{subject}");
+        service.call(Request::new(Script::new())).await.unwrap();
+        assert_eq!(upstream.clones(), clones, "{subject}");
+    }
+}
+
+#[test]
+fn a_layer_around_request_bodies_is_ready_at_once_too() {
+    let told = [Poll::Pending, tired()];
     let layer = TeeRequestLayer::recording(Limit::first(1));
-    assert_ready_as_told::<Script, _>(layer.layer(Readiness::new()), "TeeRequest");
+    let upstream = Upstream::new(Readiness(told.into()));
+    let mut service = layer.layer(upstream.map_request(|request: Request<_>| {
+        let _: &tower_lifeline::tee::TeeBody<Script, _> = request.body();
+        request.map(|_| Script::new())
+    }));
+    assert!(matches!(poll_ready::<Script, _>(&mut service), Poll::Ready(Ok(()))));
+    assert!(matches!(poll_ready::<Script, _>(&mut service), Poll::Ready(Err(_))));
 }
 
 // That it is of the same type is what `Boxed` says.
@@ -116,7 +162,7 @@ async fn the_request_reaches_the_service_untouched_but_for_the_exchange() {
     for subject in layers().chain(isolated().filter(|subject| subject.sees_heads())) {
         for known in [None, Some(Exchange::new())] {
             let seen = Arc::new(Mutex::new(None));
-            let upstream: Upstream = BoxService::new(service_fn({
+            let upstream: Upstream = Upstream::new(service_fn({
                 let seen = seen.clone();
                 move |request: Request<Script>| {
                     *seen.lock().unwrap() = Some(request);

@@ -6,7 +6,7 @@ use http::{Response, header};
 use proptest::{collection::vec, prelude::*, sample::select};
 use testkit::{Eos, Script, ScriptError};
 use tokio::task::yield_now;
-use tower::{service_fn, util::BoxService};
+use tower::service_fn;
 
 use crate::{
     probe::Probe,
@@ -163,7 +163,7 @@ impl Plan {
             response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }
         let (head, mut response) = (self.head, Some(response));
-        BoxService::new(service_fn(move |_| answer(head, response.take().unwrap())))
+        Upstream::new(service_fn(move |_| answer(head, response.take().unwrap())))
     }
 }
 

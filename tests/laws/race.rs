@@ -5,7 +5,7 @@ use std::{
     hint::spin_loop,
     pin::Pin,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -227,12 +227,12 @@ async fn assert_aborted_while_polled(then: Poll<Item>, flags_its_end: bool) {
     let reporter = probe.clone();
     let handle = probe.handle.clone();
     let body = Suicidal { handle: handle.clone(), then: Some(then.clone()), flags_its_end };
-    let mut body = Some(body);
+    let body = Arc::new(Mutex::new(Some(body)));
     let mut service = ServiceBuilder::new()
         .layer(AbortLayer::new(move |_| handle.clone()))
         .layer(FinalizeLayer::new(move |_| reporter.hook()))
         .service(service_fn(move |_: Request<()>| {
-            ready(Ok::<_, ScriptError>(Response::new(body.take().unwrap())))
+            ready(Ok::<_, ScriptError>(Response::new(body.lock().unwrap().take().unwrap())))
         }));
     let mut body = service.call(Request::new(())).await.unwrap().into_body().boxed_unsync();
     let wakes = Wakes::new();

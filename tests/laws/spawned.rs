@@ -4,6 +4,7 @@ use std::{
     future::ready,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Mutex,
     thread,
     time::Duration,
 };
@@ -58,9 +59,9 @@ async fn hooked(hook: Hook, script: Script) -> (Outer, FinalizeTracker, Log) {
         move |ending| fallen.note(format!("fallback: {}", ending.outcome)),
     );
     let tracker = layer.tracker();
-    let mut script = Some(script);
-    let service = service_fn(move |_: Request<()>| {
-        ready(Ok::<_, io::Error>(Response::new(script.take().unwrap())))
+    let script = Mutex::new(Some(script));
+    let service = service_fn(|_: Request<()>| {
+        ready(Ok::<_, io::Error>(Response::new(script.lock().unwrap().take().unwrap())))
     });
     let response = layer.layer(service).call(Request::new(())).await.unwrap();
     (response.into_body().map_err(Into::into).boxed_unsync(), tracker, notes)

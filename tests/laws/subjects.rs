@@ -1,6 +1,15 @@
 //! The table of what must obey the laws: each layer, each body without its layer, and the whole stack.
 
-use std::{fmt, future::ready, sync::Mutex, time::Duration};
+use std::{
+    fmt,
+    future::ready,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, header, request::Parts};
@@ -25,12 +34,7 @@ use tower_lifeline::{
 };
 
 #[cfg(feature = "replay")]
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
-#[cfg(feature = "replay")]
-use tower_lifeline::replay::{MemoryStore, ReplayLayer, RequestKey};
+use tower_lifeline::replay::{MemoryStore, ReplayLayer, ReplayRequest, RequestKey};
 #[cfg(feature = "replay")]
 use tower_lifeline::usage::IncludeUsageLayer;
 
@@ -38,8 +42,6 @@ use crate::probe::{CountingSink, Probe};
 
 /// What comes out of every subject.
 pub(crate) type Outer = UnsyncBoxBody<Bytes, BoxError>;
-/// What every subject is built around.
-pub(crate) type Upstream = BoxService<Request<Script>, Response<Script>, ScriptError>;
 /// A subject around its upstream. That the error type is still the upstream's is part of law 7.
 pub(crate) type Boxed = BoxService<Request<Script>, Response<Outer>, ScriptError>;
 pub(crate) type Call = <Boxed as Service<Request<Script>>>::Future;
@@ -54,6 +56,9 @@ const GATHERED: usize = 32;
 
 /// The name of the one that reads for several readers.
 const SHARED: &str = "ReplayLayer, coalescing";
+
+/// The name of the one whose upstream's body is sent through it, and comes back.
+const ECHOING: &str = "TeeRequestLayer";
 
 const AGES: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
@@ -240,26 +245,26 @@ static ALL: &[Subject] = &[
     Subject::without_layer("ReplayLayer", &[Part::Replay], |upstream, _| {
         let store = MemoryStore::new(1 << 20, AGES);
         let layer = ReplayLayer::new(store, RequestKey::new()).answer_limit(256);
-        boxed(layer.layer(Cloned(Arc::new(Mutex::new(upstream)))))
+        boxed(layer.layer(upstream.map_request(without_body)))
     }),
     // Alone in a call that others could join.
     #[cfg(feature = "replay")]
     Subject::without_layer(SHARED, &[Part::Replay], |upstream, _| {
         let store = MemoryStore::new(1 << 20, AGES);
         let layer = ReplayLayer::new(store, RequestKey::new()).answer_limit(256).coalesce();
-        boxed(layer.layer(Cloned(Arc::new(Mutex::new(upstream)))))
+        boxed(layer.layer(upstream.map_request(without_body)))
     }),
     // The same. Whatever is asked for, it asks for the usage, and so looks through every event stream.
     #[cfg(feature = "replay")]
     Subject::without_layer("IncludeUsageLayer", &[Part::IncludeUsage], |upstream, _| {
-        let layer = IncludeUsageLayer::new().layer(Cloned(Arc::new(Mutex::new(upstream))));
+        let layer = IncludeUsageLayer::new().layer(upstream.map_request(without_body));
         boxed(layer.map_request(|_| {
             let question = Script::new().data("{\"stream\":true}");
             Request::post("/v1/chat/completions").body(question).unwrap()
         }))
     }),
     // Its upstream's body is sent through it as a request body, and comes back.
-    Subject::without_layer("TeeRequestLayer", &[Part::Tee], |upstream, probe| {
+    Subject::without_layer(ECHOING, &[Part::Tee], |upstream, probe| {
         let probe = probe.clone();
         boxed(upstream.and_then(move |response: Response<Script>| {
             let echo = service_fn(|request: Request<TeeBody<Script, CountingSink>>| {
@@ -334,6 +339,11 @@ impl Subject {
 
     pub(crate) fn sees_heads(&self) -> bool {
         self.layers
+    }
+
+    /// Is a layer around its upstream, and not a body in it.
+    pub(crate) fn wraps_its_upstream(&self) -> bool {
+        !self.name.ends_with("Body") && self.name != ECHOING
     }
 
     /// Hands every frame on as it is, and knows nothing of events.
@@ -417,24 +427,59 @@ where
     BoxService::new(service.map_response(outer))
 }
 
-/// An upstream that can be cloned, and sees no request bodies.
-#[cfg(feature = "replay")]
-#[derive(Clone)]
-struct Cloned(Arc<Mutex<Upstream>>);
+type BoxUpstream = BoxService<Request<Script>, Response<Script>, ScriptError>;
 
-#[cfg(feature = "replay")]
-impl<A> Service<Request<A>> for Cloned {
+/// What every subject is built around. Clones are the same service, and are counted.
+pub(crate) struct Upstream {
+    service: Arc<Mutex<BoxUpstream>>,
+    clones: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    pub(crate) fn new<S>(service: S) -> Self
+    where
+        S: Service<Request<Script>, Response = Response<Script>, Error = ScriptError>,
+        S: Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let service = Arc::new(Mutex::new(BoxService::new(service)));
+        Self { service, clones: Arc::default() }
+    }
+
+    pub(crate) fn clones(&self) -> usize {
+        self.clones.load(Ordering::SeqCst)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BoxUpstream> {
+        self.service.lock().unwrap_or_else(PoisonError::into_inner) // It may have panicked, as it was told.
+    }
+}
+
+impl Clone for Upstream {
+    fn clone(&self) -> Self {
+        self.clones.fetch_add(1, Ordering::SeqCst);
+        Self { service: self.service.clone(), clones: self.clones.clone() }
+    }
+}
+
+impl Service<Request<Script>> for Upstream {
     type Response = Response<Script>;
     type Error = ScriptError;
-    type Future = <Upstream as Service<Request<Script>>>::Future;
+    type Future = <BoxUpstream as Service<Request<Script>>>::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ScriptError>> {
-        self.0.lock().unwrap().poll_ready(cx)
+        self.lock().poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<A>) -> Self::Future {
-        self.0.lock().unwrap().call(request.map(|_| Script::new()))
+    fn call(&mut self, request: Request<Script>) -> Self::Future {
+        self.lock().call(request)
     }
+}
+
+/// What becomes of a request whose body is for nobody to see.
+#[cfg(feature = "replay")]
+fn without_body(request: Request<ReplayRequest<Script>>) -> Request<Script> {
+    request.map(|_| Script::new())
 }
 
 /// A body that is used without its layer.
@@ -454,7 +499,7 @@ where
 /// Answers the first request with this.
 pub(crate) fn answering(response: Response<Script>) -> Upstream {
     let response = Mutex::new(Some(response));
-    BoxService::new(service_fn(move |_| ready(Ok(response.lock().unwrap().take().unwrap()))))
+    Upstream::new(service_fn(move |_| ready(Ok(response.lock().unwrap().take().unwrap()))))
 }
 
 pub(crate) const SSE: &str = "text/event-stream";

@@ -10,7 +10,7 @@ use http::{Request, Response, header};
 use http_body::Body;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use testkit::Script;
-use tower::{Layer, Service, ServiceExt, service_fn, util::BoxService};
+use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneService};
 use tower_lifeline::{
     abort::{AbortHandle, AbortLayer},
     coalesce::CoalesceLayer,
@@ -27,7 +27,7 @@ use tower_lifeline::{
 };
 
 pub(crate) type BoxBody = UnsyncBoxBody<Bytes, BoxError>;
-pub(crate) type Boxed = BoxService<Request<()>, Response<BoxBody>, BoxError>;
+pub(crate) type Boxed = BoxCloneService<Request<()>, Response<BoxBody>, BoxError>;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Room {
@@ -130,13 +130,14 @@ pub(crate) struct Probe {
 
 fn boxed<S, B>(service: S) -> Boxed
 where
-    S: Service<Request<()>, Response = Response<B>, Error = BoxError> + Send + 'static,
+    S: Service<Request<()>, Response = Response<B>, Error = BoxError>,
+    S: Clone + Send + 'static,
     S::Future: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let outer =
         |response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync());
-    BoxService::new(service.map_response(outer))
+    BoxCloneService::new(service.map_response(outer))
 }
 
 fn add(room: Room, inner: Boxed, probe: &Probe) -> Boxed {
@@ -176,9 +177,9 @@ pub(crate) enum Inner {
 }
 
 fn service(inner: Inner) -> Boxed {
-    let mut inner = Some(inner);
-    BoxService::new(service_fn(move |_| {
-        let inner = inner.take().unwrap();
+    let inner = Arc::new(Mutex::new(Some(inner)));
+    BoxCloneService::new(service_fn(move |_| {
+        let inner = inner.lock().unwrap().take().unwrap();
         async move {
             match inner {
                 Inner::Responds(response) => {

@@ -11,6 +11,7 @@ mod ends;
 mod grpc;
 mod inject;
 mod limits;
+mod queue;
 mod reader;
 mod server;
 mod shutdown;

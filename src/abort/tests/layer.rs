@@ -33,8 +33,9 @@ fn ok() -> Head {
 #[tokio::test]
 async fn before_the_head_the_inner_future_is_dropped_without_a_poll_and_the_caller_is_woken() {
     let (handle, log, wakes) = (AbortHandle::new(), Log::new(), Wakes::new());
-    let service = under(&handle).layer(service_fn(|_: Request<()>| {
-        let body = Script::new().log_into(&log);
+    let logged = log.clone();
+    let service = under(&handle).layer(service_fn(move |_: Request<()>| {
+        let body = Script::new().log_into(&logged);
         async move {
             let _held = body;
             pending::<Head>().await
@@ -62,7 +63,7 @@ async fn an_abort_before_the_first_poll_finds_the_future_too() {
 /// The service aborts its own handle, in its call or in its future, and gives this.
 async fn aborting(in_call: bool, gives: fn() -> Option<Head>) -> (u16, Outcome) {
     let handle = AbortHandle::new();
-    let service = under(&handle).layer(service_fn(|_: Request<()>| {
+    let service = under(&handle).layer(service_fn(move |_: Request<()>| {
         if in_call {
             assert!(handle.abort("stop"));
         }
@@ -105,8 +106,9 @@ async fn an_error_of_the_service_is_its_own_otherwise_and_the_handle_forgets_the
 #[tokio::test]
 async fn in_the_stream_the_body_is_dropped_and_the_next_poll_says_why() {
     let (handle, log) = (AbortHandle::new(), Log::new());
-    let service = under(&handle).layer(service_fn(|_: Request<()>| {
-        let body = Script::new().data("x").stall().log_into(&log);
+    let logged = log.clone();
+    let service = under(&handle).layer(service_fn(move |_: Request<()>| {
+        let body = Script::new().data("x").stall().log_into(&logged);
         async {
             Ok::<_, ScriptError>(
                 Response::builder().status(201).header("x-a", "1").body(body).unwrap(),
@@ -148,8 +150,9 @@ async fn a_layer_that_sees_an_exchange_only_after_its_abort_does_not_call_the_se
     let outer = exchange.attach(Slot::<()>::new());
     assert!(exchange.abort("stop"));
     let log = Log::new();
-    let service = under(&handle).layer(service_fn(|_: Request<()>| {
-        log.note("called");
+    let logged = log.clone();
+    let service = under(&handle).layer(service_fn(move |_: Request<()>| {
+        logged.note("called");
         async { ok() }
     }));
     let response = service.oneshot(request).await.unwrap();
@@ -191,8 +194,9 @@ async fn a_tunnel_is_handed_on_untouched_and_out_of_reach() {
 #[tokio::test]
 async fn a_client_that_leaves_before_the_head_takes_the_inner_future_with_it() {
     let (handle, log) = (AbortHandle::new(), Log::new());
-    let mut service = under(&handle).layer(service_fn(|_: Request<()>| {
-        let body = Script::new().log_into(&log);
+    let logged = log.clone();
+    let mut service = under(&handle).layer(service_fn(move |_: Request<()>| {
+        let body = Script::new().log_into(&logged);
         async move {
             let _held = body;
             pending::<Head>().await

@@ -1,6 +1,7 @@
 use std::{future::ready, time::Duration};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use std::sync::{Arc, Mutex};
 use testkit::{Collected, ScriptError, drain};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
@@ -17,9 +18,10 @@ fn words() -> Script {
 
 /// What a response to this method is like behind the layer.
 async fn through(method: Method, status: StatusCode, body: Script) -> Response<Body> {
-    let mut response = Some(Response::builder().status(status).body(body).unwrap());
-    let service =
-        service_fn(move |_: Request<()>| ready(Ok::<_, ScriptError>(response.take().unwrap())));
+    let response = Mutex::new(Some(Response::builder().status(status).body(body).unwrap()));
+    let service = service_fn(|_: Request<()>| {
+        ready(Ok::<_, ScriptError>(response.lock().unwrap().take().unwrap()))
+    });
     let request = Request::builder().method(method).body(()).unwrap();
     CoalesceLayer::new(LIMIT).layer(service).oneshot(request).await.unwrap()
 }
@@ -53,9 +55,10 @@ async fn the_head_is_left_alone() {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_LENGTH, 3.into());
     response.headers_mut().insert("digest", "sha-256=x".parse().unwrap());
-    let (expected, mut response) = (response.headers().clone(), Some(response));
-    let service =
-        service_fn(move |_: Request<()>| ready(Ok::<_, ScriptError>(response.take().unwrap())));
+    let (expected, response) = (response.headers().clone(), Mutex::new(Some(response)));
+    let service = service_fn(|_: Request<()>| {
+        ready(Ok::<_, ScriptError>(response.lock().unwrap().take().unwrap()))
+    });
     let response =
         CoalesceLayer::new(LIMIT).layer(service).oneshot(Request::new(())).await.unwrap();
     assert_eq!(*response.headers(), expected);
@@ -89,14 +92,13 @@ async fn an_event_among_pings_that_waited_is_progress_and_pings_alone_are_not() 
         (pinging().data("data: 2\n\n").sleep(second).data("data: 3\n\n"), None),
         (pinging().data(": ping\n\n").sleep(second).data("data: 3\n\n"), Some("idle")),
     ] {
-        let mut response = Some(
-            Response::builder().header(header::CONTENT_TYPE, "text/event-stream").body(script),
-        );
+        let response = Response::builder().header(header::CONTENT_TYPE, "text/event-stream");
+        let response = Arc::new(Mutex::new(Some(response.body(script).unwrap())));
         let service = ServiceBuilder::new()
             .layer(TimeoutsLayer::new(limits.clone()))
             .layer(CoalesceLayer::new(LIMIT))
             .service_fn(move |_: Request<()>| {
-                ready(Ok::<_, ScriptError>(response.take().unwrap().unwrap()))
+                ready(Ok::<_, ScriptError>(response.lock().unwrap().take().unwrap()))
             });
         let read = drain(service.oneshot(Request::new(())).await.unwrap().into_body()).await;
         let limit = read

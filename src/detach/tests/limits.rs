@@ -101,7 +101,7 @@ async fn a_time_limit_of_another_layer_holds_in_the_drain() {
     }
     let mut stream = open(&layer(), Script::new().data("ab").stall()).await;
     stream.read().await;
-    let attached = stream.exchange.attach_apart(std::sync::Arc::new(Nothing));
+    let attached = stream.exchange.attach_apart(Arc::new(Nothing));
     let left = stream.leave();
     attached.knife().cut(&crate::timeouts::tests::hit(crate::timeouts::Limit::Idle));
     assert!(

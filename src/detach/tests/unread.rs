@@ -23,7 +23,7 @@ impl Asleep {
         let (tell, told) = unbounded_channel();
         let (handle, log) = (AbortHandle::new(), script.log());
         let abort = handle.clone();
-        let script = Mutex::new(Some(script));
+        let script = Arc::new(Mutex::new(Some(script)));
         let service = ServiceBuilder::new()
             .layer(TimeoutsLayer::new(Limits::new().unread(UNREAD)))
             .layer(layer)
@@ -125,6 +125,7 @@ async fn where_nothing_is_drained_the_upstream_is_let_go_when_the_limit_is_hit()
 async fn a_limit_that_stands_inside_has_taken_away_what_there_was_to_drain() {
     let (tell, mut told) = unbounded_channel();
     let log = Log::new();
+    let logged = log.clone();
     let service = ServiceBuilder::new()
         .layer(layer())
         .layer(FinalizeLayer::new(move |_| {
@@ -132,8 +133,8 @@ async fn a_limit_that_stands_inside_has_taken_away_what_there_was_to_drain() {
             move |ending: Ending| tell.send(ending).unwrap()
         }))
         .layer(TimeoutsLayer::new(Limits::new().unread(UNREAD)))
-        .service(service_fn(|_: Request<()>| {
-            let script = words().log_into(&log);
+        .service(service_fn(move |_: Request<()>| {
+            let script = words().log_into(&logged);
             async { Ok::<_, Infallible>(Response::new(script)) }
         }));
     let mut body = service.oneshot(Request::new(())).await.unwrap().into_body();

@@ -76,6 +76,7 @@ async fn a_finalize_outside_that_has_reported_does_not_put_the_drain_out_of_reac
     let (tell, mut told) = unbounded_channel();
     let handle = AbortHandle::new();
     let (abort, log) = (handle.clone(), Log::new());
+    let logged = log.clone();
     let service = ServiceBuilder::new()
         .layer(FinalizeLayer::new(move |_| {
             let tell = tell.clone();
@@ -83,8 +84,8 @@ async fn a_finalize_outside_that_has_reported_does_not_put_the_drain_out_of_reac
         }))
         .layer(layer())
         .layer(AbortLayer::new(move |_| abort.clone()))
-        .service(service_fn(|_: Request<()>| {
-            let script = Script::new().data("ab").stall().log_into(&log);
+        .service(service_fn(move |_: Request<()>| {
+            let script = Script::new().data("ab").stall().log_into(&logged);
             async { Ok::<_, Infallible>(Response::new(script)) }
         }));
     let mut body = service.oneshot(Request::new(())).await.unwrap().into_body();

@@ -102,7 +102,7 @@ async fn head_and_connect_get_no_early_head_and_nobody_is_asked() {
 /// A service that never answers, and holds this.
 fn holding(
     log: &Log,
-) -> impl Service<Request<()>, Response = Response<Script>, Error = ScriptError> {
+) -> impl Service<Request<()>, Response = Response<Script>, Error = ScriptError> + Clone + use<> {
     let log = log.clone();
     service_fn(move |_: Request<()>| {
         let held = Script::new().log_into(&log);

@@ -166,9 +166,9 @@ async fn an_abort_inside_keeps_its_cause_and_its_answer_comes_late() {
         move |_: &Parts| handle.clone()
     });
     let held = Script::new().log_into(&log);
-    let mut held = Some(held);
+    let held = Arc::new(Mutex::new(Some(held)));
     let service = abort.layer(service_fn(move |_: Request<()>| {
-        let held = held.take();
+        let held = held.lock().unwrap().take();
         async move {
             let _held = held;
             pending::<Answer>().await
@@ -195,9 +195,9 @@ async fn panicking(held: Script) -> Answer {
 #[tokio::test(start_paused = true)]
 async fn a_late_panic_goes_on_out_of_the_body_and_the_future_is_dropped_before() {
     let log = Log::new();
-    let mut held = Some(Script::new().stall().log_into(&log));
+    let held = Mutex::new(Some(Script::new().stall().log_into(&log)));
     let (request, exchange) = asking();
-    let service = service_fn(move |_: Request<()>| panicking(held.take().unwrap()));
+    let service = service_fn(|_: Request<()>| panicking(held.lock().unwrap().take().unwrap()));
     let mut body = early(service, request).await;
     assert!(timeout(LATE / 2, body.frame()).await.is_err());
     sleep(LATE).await;
@@ -235,9 +235,10 @@ impl Drop for Bomb {
 async fn a_future_that_panics_again_when_it_is_dropped_does_not_abort_the_process() {
     let log = Log::new();
     let bomb = Bomb(log.clone());
-    let mut bomb = Some(bomb);
+    let bomb = Mutex::new(Some(bomb));
     let (request, _) = asking();
-    let mut body = early(service_fn(move |_: Request<()>| bomb.take().unwrap()), request).await;
+    let service = service_fn(|_: Request<()>| bomb.lock().unwrap().take().unwrap());
+    let mut body = early(service, request).await;
     log.note("panic from now on");
     let panic =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| poll(&mut body).is_ready()));
@@ -259,9 +260,9 @@ where
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_while_it_waits_takes_the_inner_future_with_it() {
     let log = Log::new();
-    let mut held = Some(Script::new().log_into(&log));
-    let service = service_fn(move |_: Request<()>| {
-        let held = held.take();
+    let held = Mutex::new(Some(Script::new().log_into(&log)));
+    let service = service_fn(|_: Request<()>| {
+        let held = held.lock().unwrap().take();
         async move {
             let _held = held;
             pending::<Answer>().await

@@ -29,17 +29,20 @@ where
             Response = Response<Script>,
             Error = ScriptError,
             Future: Send + 'static,
-        >,
+        > + Clone
+        + Send
+        + 'static,
     F: AsyncFn(&AbortHandle),
 {
     let (tell, mut told) = unbounded_channel();
     let handle = AbortHandle::new();
+    let given = handle.clone();
     let service = ServiceBuilder::new()
         .layer(IdleKeepaliveLayer::new(10 * SECOND))
         .layer(FinalFrameLayer::by_media())
         .layer(EarlyHeadLayer::new(AFTER))
-        .layer(AbortLayer::new(|_: &Parts| handle.clone()))
-        .layer(FinalizeLayer::new(|_: &Parts| {
+        .layer(AbortLayer::new(move |_: &Parts| given.clone()))
+        .layer(FinalizeLayer::new(move |_: &Parts| {
             let tell = tell.clone();
             move |ending| tell.send(ending).unwrap()
         }))

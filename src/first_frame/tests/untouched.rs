@@ -12,10 +12,12 @@ use super::*;
 
 /// The response to a call, which must be there at once, though its body never gives anything.
 fn at_once(media: &'static str, method: Method, status: u16, body: Script) -> Replayed {
-    let mut body = Some(body);
-    let service = service_fn(move |_: Request<()>| {
+    let body = Mutex::new(Some(body));
+    let service = service_fn(|_: Request<()>| {
         let response = Response::builder().status(status).header("content-type", media);
-        std::future::ready(Ok::<_, ScriptError>(response.body(body.take().unwrap()).unwrap()))
+        std::future::ready(Ok::<_, ScriptError>(
+            response.body(body.lock().unwrap().take().unwrap()).unwrap(),
+        ))
     });
     let request = Request::builder().method(method).body(()).unwrap();
     let mut call = pin!(FirstFrameLayer::by_media().layer(service).oneshot(request));

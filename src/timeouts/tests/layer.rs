@@ -31,8 +31,10 @@ fn head(seconds: u32) -> TimeoutsLayer {
 fn slow(
     seconds: u64,
     log: &Log,
-) -> impl Service<Request<()>, Response = Response<Script>, Error = ScriptError, Future: Send> + use<>
-{
+) -> impl Service<Request<()>, Response = Response<Script>, Error = ScriptError, Future: Send>
++ Clone
++ Send
++ use<> {
     let log = log.clone();
     service_fn(move |_: Request<()>| {
         let held = Script::new().log_into(&log);
@@ -170,7 +172,7 @@ async fn ending(inside: bool, script: Script, limits: Limits, reads: bool) -> En
         let told = told.clone();
         move |ending| told.lock().unwrap().push(ending)
     };
-    let script = Mutex::new(Some(script));
+    let script = Arc::new(Mutex::new(Some(script)));
     let service = service_fn(move |_: Request<()>| {
         let script = script.lock().unwrap().take().unwrap();
         async {

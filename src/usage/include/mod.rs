@@ -17,8 +17,11 @@ use tower_service::Service;
 
 pub use self::{body::IncludeUsageBody, future::IncludeUsageFuture};
 use super::Dialect;
-use crate::head::{is_encoded, is_signed};
 pub use crate::held::HeldBody as IncludeUsageRequest;
+use crate::{
+    head::{is_encoded, is_signed},
+    ready::{AlwaysReady, AlwaysReadyFuture},
+};
 
 /// Asks an OpenAI upstream for the usage of a stream, and takes it out of the answer again if the client did not ask for it.
 ///
@@ -132,14 +135,14 @@ impl<S> Layer<S> for IncludeUsageLayer {
     type Service = IncludeUsage<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        IncludeUsage { inner, request_limit: self.request_limit }
+        IncludeUsage { inner: AlwaysReady::new(inner), request_limit: self.request_limit }
     }
 }
 
 /// The service made by [`IncludeUsageLayer`].
 #[derive(Clone, Debug)]
 pub struct IncludeUsage<S> {
-    inner: S,
+    inner: AlwaysReady<S>,
     request_limit: u64,
 }
 
@@ -151,7 +154,11 @@ where
 {
     type Response = Response<IncludeUsageBody<B>>;
     type Error = S::Error;
-    type Future = IncludeUsageFuture<S, S::Future, A>;
+    type Future = IncludeUsageFuture<
+        AlwaysReady<S>,
+        AlwaysReadyFuture<S, Request<IncludeUsageRequest<A>>>,
+        A,
+    >;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -167,7 +174,7 @@ where
             let calling = self.inner.call(request.map(IncludeUsageRequest::untouched));
             return IncludeUsageFuture::pass(calling);
         }
-        // The one that is ready is the one to be called.
+        // The one that was asked whether it is ready is the one to be called.
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         IncludeUsageFuture::read(inner, request, self.request_limit)

@@ -23,7 +23,7 @@ const REFUSED: &str = "data: {\"error\":{\"message\":\"overloaded\",\"code\":529
 async fn seen(path: &str, response: Response<Script>) -> (Collected<BoxError>, Ending) {
     let endings = Arc::new(Mutex::new(Vec::new()));
     let told = endings.clone();
-    let response = Mutex::new(Some(response));
+    let response = Arc::new(Mutex::new(Some(response)));
     let stack = ServiceBuilder::new()
         .layer(FinalizeLayer::new(move |_| {
             let told = told.clone();

@@ -16,10 +16,10 @@ use super::{
 async fn a_report_can_be_read_while_the_response_streams() {
     let sample = sample("anthropic.sse");
     let (mut upstream, body) = Channel::<Bytes>::new(1);
-    let mut body = Some(body);
-    let service = service_fn(move |_: Request<()>| {
+    let body = std::sync::Mutex::new(Some(body));
+    let service = service_fn(|_: Request<()>| {
         let response = Response::builder().header("content-type", sample.content_type);
-        let response = response.body(body.take().unwrap()).unwrap();
+        let response = response.body(body.lock().unwrap().take().unwrap()).unwrap();
         async { Ok::<_, Infallible>(response) }
     });
     let mut request = Request::post("/v1/messages").body(()).unwrap();

@@ -2,6 +2,7 @@
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use std::sync::{Arc, Mutex};
 use testkit::{Script, ScriptError};
 use tokio::sync::mpsc::unbounded_channel;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -27,7 +28,7 @@ async fn left(path: &str, events: &[&'static str], drains: bool, abort: bool) ->
     let body = events.iter().fold(Script::new(), |script, event| script.data(*event));
     let body = body.sleep(std::time::Duration::from_millis(10)).data("\n");
     let response = Response::builder().header("content-type", "text/event-stream");
-    let response = std::sync::Mutex::new(Some(response.body(body).unwrap()));
+    let response = Arc::new(Mutex::new(Some(response.body(body).unwrap())));
     let stack = ServiceBuilder::new()
         .layer(DetachLayer::new(DrainLimits::new()).when(move |_| move |_| drains))
         .layer(AbortLayer::new({

@@ -22,7 +22,7 @@ use crate::{choices, label::LabelLayer, testing::soon};
 /// The part of the proxy's stack that keeps the books, around `answer`.
 fn proxy<F, T>(
     books: Books,
-    handle: impl Fn(&Parts) -> AbortHandle + Clone,
+    handle: impl Fn(&Parts) -> AbortHandle + Clone + Send + 'static,
     answer: F,
 ) -> impl Service<
     Request<()>,
@@ -30,7 +30,7 @@ fn proxy<F, T>(
     Error = Infallible,
 > + Clone
 where
-    F: Fn(Request<()>) -> T + Clone,
+    F: Fn(Request<()>) -> T + Clone + Send + 'static,
     T: Future<Output = Response<Script>> + Send + 'static,
 {
     ServiceBuilder::new()
