@@ -86,6 +86,14 @@
 //! gives `None` for ever and its inner body is gone. Every frame costs tokio's cooperative budget, so that a body that is
 //! always ready starves nobody. 101 and CONNECT pass untouched. Nothing allocates per frame
 //! ([`coalesce`] does once for what it makes of several). tokio's clock is the only one.
+//!
+//! Every layer is ready at once. A request for a service that is not, such as one behind a queue (`ConcurrencyLimit`, `Buffer`),
+//! waits in its response future, where its exchange is known already: it can be aborted, limits and an early head hold for it,
+//! and it has an ending. So services are to be `Clone`, as hyper, axum and tonic ask of them too, and what sheds load or
+//! chooses by readiness belongs inside: see [`ready`].
+//!
+//! A reader that was told by `is_end_stream` that nothing follows may believe it: from then on no abort, limit or heartbeat
+//! comes, and the outcome is `completed`, also when the flag came true between two polls.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

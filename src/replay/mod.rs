@@ -77,8 +77,8 @@
 //! | service error, panic of the service | goes to the first one. The others call the service themselves, since an error has one owner |
 //! | answer for one only (`set-cookie`, `private`, 3xx, 412, ...), or that announces too many bytes | the same |
 //!
-//! One that waits for the head holds its request, and the service that was ready for it (and with that, say, a permit of a
-//! concurrency limit inside). A service that asks itself, through this layer, for an equal request waits for itself.
+//! One that waits for the head holds its request, and the service that was asked to be ready for it (and with that, say, a
+//! permit of a concurrency limit inside, or its place in the queue for one). A service that asks itself, through this layer, for an equal request waits for itself.
 //!
 //! It is the key that says who is equal: no answer is shared across credentials that are in it. The exchange that the service
 //! sees is the first one's. If that one leaves before the end, its [`UsageReport`](crate::usage::UsageReport) goes to one who
