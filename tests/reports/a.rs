@@ -324,7 +324,7 @@ async fn an_error_or_a_panic_of_the_producer_reaches_the_consumer_and_is_no_clea
         (
             || Script::new().data(THOUGHT).pending().error("boom"),
             Outcome::Failed,
-            error_event("upstream", "boom: root of boom", "failed"),
+            error_event("upstream", "the upstream failed", "failed"),
         ),
         (
             || Script::new().data(THOUGHT).pending().panic("boom"),

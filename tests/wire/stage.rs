@@ -106,7 +106,7 @@ impl Stage {
 /// The last event that a client sees of an abort.
 pub(crate) fn aborted_event(reason: &str) -> String {
     format!(
-        "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"aborted\",\"message\":\"{reason}\",\"code\":\"{reason}\"}}}}\n\n"
+        "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"aborted\",\"message\":\"{reason}\",\"code\":\"aborted\"}}}}\n\n"
     )
 }
 
