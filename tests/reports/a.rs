@@ -300,7 +300,8 @@ async fn a_reason_of_ones_own_survives_to_the_reader_the_last_event_and_the_book
         assert!(run.handle.abort(budget()));
         assert!(!run.handle.abort(AbortKind::Requested));
         let (body, _) = answer.rest().await;
-        assert!(body.ends_with(&aborted_event("all 5 dollars are spent")), "{body:?}");
+        let last = error_event("aborted", "all 5 dollars are spent", "budget");
+        assert!(body.ends_with(&last), "{body:?}");
         let ending = run.endings.next().await;
         assert_eq!(ending.reason(), Some("all 5 dollars are spent"));
     }

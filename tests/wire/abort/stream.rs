@@ -63,7 +63,7 @@ async fn an_event_that_was_under_way_is_left_out() {
         let mut reader = Reader::get(wire, &stage.server).await;
         reader.read_to("data: one\n\n").await;
         stage.handle.abort(AbortKind::Shutdown);
-        let expected = format!("data: one\n\n{}", aborted_event("shutdown"));
+        let expected = format!("data: one\n\n{}", aborted_event(AbortKind::Shutdown));
         assert_eq!(reader.rest().await, (expected, Over::Clean), "{wire:?}");
     }
 }
