@@ -177,6 +177,6 @@ impl<F> fmt::Debug for AbortLayer<F> {
 
 impl<S: fmt::Debug, F> fmt::Debug for Abort<S, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Abort").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("Abort").field("inner", self.inner.get_ref()).finish_non_exhaustive()
     }
 }

@@ -201,6 +201,8 @@ impl<F> fmt::Debug for EarlyHeadLayer<F> {
 
 impl<S: fmt::Debug, F> fmt::Debug for EarlyHeadService<S, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EarlyHeadService").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("EarlyHeadService")
+            .field("inner", self.inner.get_ref())
+            .finish_non_exhaustive()
     }
 }

@@ -206,6 +206,6 @@ impl<F> fmt::Debug for FirstFrameLayer<F> {
 
 impl<S: fmt::Debug, F> fmt::Debug for FirstFrame<S, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FirstFrame").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("FirstFrame").field("inner", self.inner.get_ref()).finish_non_exhaustive()
     }
 }

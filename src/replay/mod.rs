@@ -318,6 +318,6 @@ impl<T, K> fmt::Debug for ReplayLayer<T, K> {
 
 impl<S: fmt::Debug, T, K> fmt::Debug for Replay<S, T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replay").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("Replay").field("inner", self.inner.get_ref()).finish_non_exhaustive()
     }
 }

@@ -109,6 +109,6 @@ impl<F> fmt::Debug for TeeRequestLayer<F> {
 
 impl<S: fmt::Debug, F> fmt::Debug for TeeRequest<S, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TeeRequest").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("TeeRequest").field("inner", self.inner.get_ref()).finish_non_exhaustive()
     }
 }

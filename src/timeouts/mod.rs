@@ -208,6 +208,6 @@ impl fmt::Debug for TimeoutsLayer {
 
 impl<S: fmt::Debug> fmt::Debug for Timeouts<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timeouts").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("Timeouts").field("inner", self.inner.get_ref()).finish_non_exhaustive()
     }
 }

@@ -113,7 +113,12 @@ pub(crate) fn abort_succeeds(run: &Run<'_>) -> Option<bool> {
     if subject.has_around(Part::Abort, Part::FinalFrame) {
         return None;
     }
-    let over = run.is_over()
+    // A layer outside of Abort asked for the flag at the head, and was told that nothing follows.
+    let told = run.case.plan.flagged_at_once()
+        && run.seen.status.is_some()
+        && !subject.is_outermost(Part::Abort);
+    let over = told
+        || run.is_over()
         || run.inner().clean
         || run.logged(&Event::Error)
         || run.logged(&Event::Panic);

@@ -332,6 +332,10 @@ impl Subject {
         at(outer).zip(at(inner)).is_some_and(|(outer, inner)| outer < inner)
     }
 
+    pub(crate) fn is_outermost(&self, part: Part) -> bool {
+        self.parts.first() == Some(&part)
+    }
+
     /// How many of its parts report the end.
     pub(crate) fn reporters(&self) -> usize {
         [Part::Finalize, Part::Tee].into_iter().filter(|part| self.has(*part)).count()
