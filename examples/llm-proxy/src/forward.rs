@@ -104,9 +104,9 @@ impl Forward {
         {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let (begin, begun) = answer::watch();
         // What was read ahead is not the upstream's before it takes it.
         let exchange = Exchange::get(&parts.extensions).unwrap_or_default();
+        let (begin, begun) = answer::watch(exchange.clone());
         let upload = UploadBody::new(Upload::new(body, begun), &exchange);
         let mut request = Request::new(upload);
         *request.method_mut() = parts.method;
