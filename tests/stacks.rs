@@ -8,12 +8,14 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_lifeline::{
     abort::{AbortHandle, AbortLayer},
+    early_head::AsksForStream,
     error::BoxError,
     exchange::Outcome,
     final_frame::FinalFrameLayer,
     finalize::{Ending, FinalizeLayer},
     keepalive::IdleKeepaliveLayer,
     tee::{Limit, TeeLayer, TeeRequestLayer},
+    upload::UploadLayer,
 };
 
 #[tokio::test]
@@ -21,6 +23,8 @@ async fn every_layer_goes_under_axums_router_layer() {
     let root = AbortHandle::new();
     let app: Router = Router::new()
         .route("/", get(|| async { "hi" }))
+        .layer(UploadLayer::new())
+        .layer(TeeRequestLayer::new(AsksForStream::sink))
         .layer(TeeRequestLayer::recording(Limit::first(10)))
         .layer(TeeLayer::recording(Limit::first(10)))
         .layer(FinalizeLayer::new(|_| |ending| println!("{ending:?}")))

@@ -18,6 +18,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_lifeline::{
     exchange::{Exchange, Outcome},
     tee::{Limit, Recording, TeeRequestLayer},
+    upload::UploadLayer,
 };
 
 use crate::{
@@ -116,6 +117,15 @@ fn a_layer_around_request_bodies_is_ready_at_once_too() {
     let upstream = Upstream::new(Readiness(told.into()));
     let mut service = layer.layer(upstream.map_request(|request: Request<_>| {
         let _: &tower_lifeline::tee::TeeBody<Script, _> = request.body();
+        request.map(|_| Script::new())
+    }));
+    assert!(matches!(poll_ready::<Script, _>(&mut service), Poll::Ready(Ok(()))));
+    assert!(matches!(poll_ready::<Script, _>(&mut service), Poll::Ready(Err(_))));
+
+    let told = [Poll::Pending, tired()];
+    let upstream = Upstream::new(Readiness(told.into()));
+    let mut service = UploadLayer::new().layer(upstream.map_request(|request: Request<_>| {
+        let _: &tower_lifeline::upload::UploadBody<Script> = request.body();
         request.map(|_| Script::new())
     }));
     assert!(matches!(poll_ready::<Script, _>(&mut service), Poll::Ready(Ok(()))));

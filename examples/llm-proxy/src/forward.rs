@@ -20,7 +20,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use tower::{BoxError, Service};
-use tower_lifeline::usage::Dialect;
+use tower_lifeline::{exchange::Exchange, upload::UploadBody, usage::Dialect};
 
 pub(crate) use self::{answer::Answer, error::ForwardError};
 use self::{answer::Begin, upload::Upload};
@@ -48,8 +48,8 @@ pub(crate) struct Forward {
 
 #[derive(Debug, Clone)]
 enum Client {
-    Plain(legacy::Client<HttpConnector, Upload>),
-    Tls(legacy::Client<HttpsConnector<HttpConnector>, Upload>),
+    Plain(legacy::Client<HttpConnector, UploadBody<Upload>>),
+    Tls(legacy::Client<HttpsConnector<HttpConnector>, UploadBody<Upload>>),
 }
 
 impl Forward {
@@ -81,7 +81,10 @@ impl Forward {
     }
 
     /// The same request as the upstream is to see it.
-    fn readdress<B>(&self, request: Request<B>) -> Result<(Request<Upload>, Begin), http::Error>
+    fn readdress<B>(
+        &self,
+        request: Request<B>,
+    ) -> Result<(Request<UploadBody<Upload>>, Begin), http::Error>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -101,8 +104,11 @@ impl Forward {
         {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let (begin, begun) = answer::watch();
-        let mut request = Request::new(Upload::new(body, begun));
+        // What was read ahead is not the upstream's before it takes it.
+        let exchange = Exchange::get(&parts.extensions).unwrap_or_default();
+        let (begin, begun) = answer::watch(exchange.clone());
+        let upload = UploadBody::new(Upload::new(body, begun), &exchange);
+        let mut request = Request::new(upload);
         *request.method_mut() = parts.method;
         *request.uri_mut() = self.upstream.uri(&parts.uri)?;
         *request.headers_mut() = headers;

@@ -181,7 +181,9 @@ where
             break;
         }
     }
-    let _ = timeout(DRAIN_TIME, drain(body)).await;
+    if !begun.gave_client_up() {
+        let _ = timeout(DRAIN_TIME, drain(body)).await;
+    }
 }
 
 async fn drain<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tower::BoxError;
-use tower_lifeline::error::ErrorChain;
+use tower_lifeline::{error::ErrorChain, exchange::Exchange};
 
 use super::{DRAIN_BYTES, DRAIN_TIME, FRAME_COST, READ_AHEAD, Upload};
 use crate::forward::answer;
@@ -30,7 +30,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let (_, begun) = answer::watch();
+    let (_, begun) = answer::watch(Exchange::new());
     Upload::new(body, begun)
 }
 
