@@ -128,6 +128,8 @@ pub(super) enum Called {
         body: SharedBody,
         /// The length that the head announced.
         expected: Option<u64>,
+        /// What the leader says in the headers that its `vary` names.
+        vary: Option<Key>,
     },
     /// A failure, or an answer that is nobody else's: the leader has it.
     Alone,
@@ -139,6 +141,7 @@ enum Stage {
     Streams {
         head: Option<Box<response::Parts>>,
         others: Box<response::Parts>,
+        vary: Option<Key>,
     },
     Alone,
     /// The call did.
