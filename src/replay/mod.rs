@@ -71,7 +71,8 @@
 //! | request, from before the head until the end | what was streamed so far, and then the live tail; with the status and the chosen headers |
 //! | request after half of [`ReplayLayer::answer_limit`] has streamed | it calls the service itself, and can be joined |
 //! | reader that takes its time | holds up nobody. The one that is ahead polls the service's body, whoever it is |
-//! | reader more than [`ReplayLayer::answer_limit`] behind it, or more than 64 KiB when the [budget](ReplayLayer::within) is out | its body fails with [`FellBehind`] |
+//! | reader more than [`ReplayLayer::answer_limit`] behind it | its body fails with [`FellBehind`] |
+//! | room for that, up to 1 MiB | is taken from the [budget](ReplayLayer::within) as the first one joins, so that what others hold cuts nobody. There is none: the request calls the service itself. Beyond 1 MiB, there must be more of it when it is needed |
 //! | reader gone or cut, the first one too | the others read on; the last one that could drops the call or the body at once |
 //! | reader gone before the head, or cut by a limit or an abort | the same; and who comes from then on calls the service, for what others gave up may hang |
 //! | reader gone, and a [`DetachLayer`](crate::detach) outside reads on | it counts as a reader until that is done |
@@ -209,7 +210,7 @@ impl<T, K: Clone> ReplayLayer<T, K> {
     }
 
     /// Takes what is held of answers that are under way from `budget`, besides the limit of each. An answer for which nothing
-    /// is left is not kept, can not be joined, and its readers may be no more than 64 KiB behind.
+    /// is left is not kept, and can not be joined.
     pub fn within(self, budget: &Budget) -> Self {
         self.with(|shared| shared.terms.budget = Some(budget.clone()))
     }

@@ -22,6 +22,7 @@ mod key;
 mod request;
 mod stateless;
 mod store;
+mod tenants;
 mod vary;
 mod within;
 

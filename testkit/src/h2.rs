@@ -67,13 +67,40 @@ impl H2 {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<H2Call, H2Next> {
+        self.send(method, path, headers, None).await
+    }
+
+    /// Sends a POST with this body, and its length.
+    pub async fn post(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<H2Call, H2Next> {
+        self.send("POST", path, headers, Some(body.into())).await
+    }
+
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Bytes>,
+    ) -> Result<H2Call, H2Next> {
         let mut request = Request::builder().method(method).uri(format!("http://test{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        if let Some(body) = &body {
+            request = request.header("content-length", body.len());
+        }
         let request = request.body(()).expect("the test made a request that is none");
         let mut requests = within(LIMIT, self.requests.clone().ready()).await?;
-        let (head, stream) = requests.send_request(request, true).map_err(H2Next::failed)?;
+        let (head, mut stream) =
+            requests.send_request(request, body.is_none()).map_err(H2Next::failed)?;
+        if let Some(body) = body {
+            stream.send_data(body, true).map_err(H2Next::failed)?;
+        }
         Ok(H2Call::new(head, stream))
     }
 

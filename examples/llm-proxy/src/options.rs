@@ -194,7 +194,8 @@ fn grace(text: &str) -> Result<Limit<Duration>, String> {
 }
 
 fn path_prefix(text: &str) -> Result<String, String> {
-    let path = text.parse::<PathAndQuery>().ok().filter(|path| text == path.path());
+    let path = text.parse::<PathAndQuery>().ok();
+    let path = path.filter(|path| text.starts_with('/') && text == path.path());
     path.map(|_| text.to_owned())
         .ok_or_else(|| "write the beginning of a path, as /v1/ask".to_owned())
 }
