@@ -17,9 +17,10 @@ fn says_however_cut(text: &str) -> bool {
     let mut answers = Vec::new();
     for end in ["\n", "\r\n", "\r"] {
         let text = text.replace('\n', end);
-        answers.push(says([&text]));
-        answers.extend((0..=text.len()).map(|at| says([&text[..at], &text[at..]])));
-        answers.push(says(text.as_bytes().chunks(1)));
+        let bytes = text.as_bytes();
+        answers.push(says([bytes]));
+        answers.extend((0..=bytes.len()).map(|at| says([&bytes[..at], &bytes[at..]])));
+        answers.push(says(bytes.chunks(1)));
     }
     assert!(answers.windows(2).all(|two| two[0] == two[1]), "{text:?}: it depends on the cut");
     answers[0]
@@ -79,15 +80,14 @@ proptest! {
     #[test]
     fn it_agrees_with_the_decoder_however_the_stream_is_cut(
         blocks in vec((vec(select(&NAMES[..]), 0..4), vec(select(&["data: x", "data:", "data"][..]), 0..3)), 0..4),
-        ends in vec(select(&["\n", "\r\n", "\r"][..]), 40),
+        end in select(&["\n", "\r\n", "\r"][..]),
         cuts in vec(any::<prop::sample::Index>(), 0..6),
     ) {
-        let mut ends = ends.into_iter();
         let mut text = String::new();
         for (names, data) in blocks {
             for line in names.into_iter().chain(data).chain([""]) {
                 text.push_str(line);
-                text.push_str(ends.next().unwrap_or("\n"));
+                text.push_str(end);
             }
         }
         let (mut decoder, mut chunk) = (Decoder::new(), Bytes::from(text.clone()));
