@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, response};
+use http::{HeaderMap, Method, Request, Response, response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -13,12 +13,15 @@ use super::{
     future::Asked,
     policy::{kept_head, may_keep, may_share},
     recorder::Recorder,
+    vary::selected,
 };
 use crate::{cut::lock, error::BoxError, exchange::Exchange, head::Framing, watch::Watched};
 
 /// What there is to know of an answer besides itself.
 pub(super) struct About<T, K> {
     pub(super) key: Option<Key>,
+    /// Of the request, if it has a key.
+    pub(super) headers: HeaderMap,
     pub(super) shared: Arc<Shared<T, K>>,
     pub(super) exchange: Exchange,
     pub(super) method: Method,
@@ -29,6 +32,15 @@ pub(super) struct About<T, K> {
 pub(super) type Own<O> = Arc<Mutex<Option<O>>>;
 
 impl<T: ReplayStore, K> About<T, K> {
+    /// Whether an answer with this head, that was given to one who said `vary` in the headers that count, is for this one, too.
+    pub(super) fn may_have(&self, answer: &HeaderMap, vary: Option<&Key>) -> bool {
+        selected(answer, &self.headers).as_ref() == vary
+    }
+
+    pub(super) fn may_have_recorded(&self, recorded: &Recorded) -> bool {
+        self.may_have(recorded.headers(), recorded.vary())
+    }
+
     pub(super) fn hit<B: Body>(&self, recorded: Recorded) -> Response<ReplayBody<B, T>> {
         self.exchange.insert(Replayed::Hit);
         self.exchange.insert(recorded.terminator());
@@ -64,6 +76,7 @@ impl<T: ReplayStore, K> About<T, K> {
         let key = self.key.filter(|_| may_keep(&self.method, head, &framing));
         let recorder = key.map(|key| {
             Recorder::new(&self.shared, key, self.exchange.clone(), &self.path, head, &framing)
+                .with_vary(selected(&head.headers, &self.headers))
         });
         ReplayBody::live(Watched::watch(body, framing, recorder))
     }
@@ -82,7 +95,8 @@ impl<T: ReplayStore, K> About<T, K> {
         let body = Box::pin(self.recorded(&head, body, framing));
         let others = Box::new(kept_head(&head, &self.shared.kept).into_parts().0);
         let expected = framing.expected.filter(|_| !framing.no_body);
-        Called::Streams { head: Box::new(head), others, body, expected }
+        let vary = selected(&head.headers, &self.headers);
+        Called::Streams { head: Box::new(head), others, body, expected, vary }
     }
 }
 
@@ -130,7 +144,8 @@ where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         Box::pin(async move {
-            if let Some(recorded) = self.shared.store.get(&key).await {
+            let found = self.shared.store.get(&key).await;
+            if let Some(recorded) = found.filter(|found| self.may_have_recorded(found)) {
                 return Called::Found(recorded);
             }
             self.misses();
@@ -156,6 +171,7 @@ impl<T, K> Clone for About<T, K> {
     fn clone(&self) -> Self {
         Self {
             key: self.key,
+            headers: self.headers.clone(),
             shared: self.shared.clone(),
             exchange: self.exchange.clone(),
             method: self.method.clone(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, request::Parts};
+use http::{HeaderMap, Method, Request, Response, request::Parts};
 use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
@@ -65,7 +65,8 @@ impl<S, F: Future, A: Body<Data = Bytes>, T, K> ReplayFuture<S, F, A, T, K> {
     ) -> Self {
         let (request, body) = request.into_parts();
         let (method, path) = (request.method.clone(), request.uri.path().into());
-        let about = About { key: None, shared, exchange, method, path };
+        let headers = HeaderMap::new();
+        let about = About { key: None, headers, shared, exchange, method, path };
         let asked = Some(Asked { inner, request, body: Held::new(body) });
         Self { asked, waits: Waits::Request, calling: None, about }
     }
@@ -77,7 +78,8 @@ impl<S, F: Future, A: Body<Data = Bytes>, T, K> ReplayFuture<S, F, A, T, K> {
         shared: Arc<Shared<T, K>>,
         exchange: Exchange,
     ) -> Self {
-        let about = About { key: None, shared, exchange, method, path: Arc::default() };
+        let (headers, path) = (HeaderMap::new(), Arc::default());
+        let about = About { key: None, headers, shared, exchange, method, path };
         Self { asked: None, waits: Waits::Service, calling: Some(calling), about }
     }
 }
@@ -104,6 +106,9 @@ where
                     if ready!(asked.body.read(about.shared.request_limit, cx)) {
                         about.key = about.shared.key.key(&asked.request, &asked.body.data());
                     }
+                    if about.key.is_some() {
+                        about.headers.clone_from(&asked.request.headers);
+                    }
                     *this.waits = match (about.key, &about.shared.flights) {
                         (None, _) => Waits::Service,
                         (Some(key), None) => Waits::Store(Box::pin(about.shared.store.get(&key))),
@@ -114,15 +119,20 @@ where
                     };
                 }
                 Waits::Store(get) => {
-                    if let Some(recorded) = ready!(get.as_mut().poll(cx)) {
+                    let found = ready!(get.as_mut().poll(cx));
+                    if let Some(recorded) = found.filter(|found| about.may_have_recorded(found)) {
                         return Poll::Ready(Ok(about.hit(recorded)));
                     }
                     *this.waits = Waits::Service;
                 }
                 Waits::Others(seat, own) => {
                     match ready!(seat.poll_head(cx)) {
-                        Came::Found(recorded) => return Poll::Ready(Ok(about.hit(recorded))),
-                        Came::Streams(head) => {
+                        Came::Found(recorded) if about.may_have_recorded(&recorded) => {
+                            return Poll::Ready(Ok(about.hit(recorded)));
+                        }
+                        Came::Streams(head, vary)
+                            if about.may_have(&head.headers, vary.as_ref()) =>
+                        {
                             let waits = mem::replace(this.waits, Waits::Service);
                             let Waits::Others(seat, _) = waits else { return Poll::Pending };
                             *this.asked = None;
@@ -131,9 +141,10 @@ where
                             return Poll::Ready(Ok(Response::from_parts(*head, body)));
                         }
                         Came::Panicked(message) => resume_unwind(Box::new(message.to_string())),
-                        Came::Alone => {}
+                        Came::Found(_) | Came::Streams(..) | Came::Alone => {}
                     }
                     let own = lock(own).take().filter(|_| seat.leads());
+                    seat.decline();
                     *this.waits = Waits::Service;
                     if let Some(result) = own {
                         return Poll::Ready(result.map(|response| about.live(response)));

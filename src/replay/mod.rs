@@ -3,7 +3,7 @@
 //! ```
 //! use std::{sync::{Arc, atomic::{AtomicUsize, Ordering}}, time::Duration};
 //! use bytes::Bytes;
-//! use http::{Request, Response};
+//! use http::{Method, Request, Response};
 //! use http_body_util::{BodyExt, Full};
 //! use tower::{Layer, ServiceExt, service_fn};
 //! use tower_lifeline::replay::{MemoryStore, ReplayLayer, RequestKey};
@@ -12,7 +12,8 @@
 //! let calls = Arc::new(AtomicUsize::new(0));
 //! let called = calls.clone();
 //! let store = MemoryStore::new(64 * 1024 * 1024, Duration::from_secs(60));
-//! let service = ReplayLayer::new(store, RequestKey::new()).layer(service_fn(move |_| {
+//! let key = RequestKey::new().also(Method::POST, "/ask");
+//! let service = ReplayLayer::new(store, key).layer(service_fn(move |_| {
 //!     called.fetch_add(1, Ordering::Relaxed);
 //!     async { Ok::<_, std::io::Error>(Response::new(Full::<Bytes>::from("42"))) }
 //! }));
@@ -29,7 +30,7 @@
 //!
 //! | event | what happens |
 //! |---|---|
-//! | request with a body of at most 1 MiB that says so beforehand, or none | its body is read, and then its key is made ([`MakeKey`]) |
+//! | request that [may have a key](MakeKey::may_have_key), with a body of at most 1 MiB that says so beforehand, or none | its body is read, and then its key is made |
 //! | its answer is in the store | the answer, without calling the service: status, chosen headers, the very frames, trailers; at once, or [paced](ReplayLayer::paced). The fact [`Replayed::Hit`] |
 //! | it is not | the service is called with the request as it was, and its answer recorded while it streams. The fact [`Replayed::Miss`] |
 //! | it is not, and an equal request runs | the same, or under [`ReplayLayer::coalesce`] what [is said below](#requests-that-run-at-the-same-time) |
@@ -45,7 +46,10 @@
 //! | panic of the store as it keeps an answer | is contained |
 //!
 //! Of `cache-control` nothing else counts: streams of language models all say `no-cache`, and who puts this layer in
-//! decides for how long an answer is good. `vary` is not read otherwise, for the key says what makes requests equal.
+//! decides for how long an answer is good.
+//!
+//! An answer whose `vary` names headers is only for requests that say the same in them as the one that it was given to, whatever
+//! their keys are. Of several that differ in these the last is kept, as browsers do: one entry for each key.
 //!
 //! **Whose answer it is must be in the key**, or one client gets what belongs to another: see [`RequestKey`]. Who is told apart
 //! by a certificate or an address needs a key of your own, and whether a client may still ask at all is to be checked outside
@@ -67,13 +71,15 @@
 //! | request, from before the head until the end | what was streamed so far, and then the live tail; with the status and the chosen headers |
 //! | request after half of [`ReplayLayer::answer_limit`] has streamed | it calls the service itself, and can be joined |
 //! | reader that takes its time | holds up nobody. The one that is ahead polls the service's body, whoever it is |
-//! | reader more than [`ReplayLayer::answer_limit`] behind it, or more than 64 KiB when the [budget](ReplayLayer::within) is out | its body fails with [`FellBehind`] |
+//! | reader more than [`ReplayLayer::answer_limit`] behind it | its body fails with [`FellBehind`] |
+//! | room for that, up to 1 MiB | is taken from the [budget](ReplayLayer::within) as the first one joins, so that what others hold cuts nobody. There is none: the request calls the service itself. Beyond 1 MiB, there must be more of it when it is needed |
 //! | reader gone or cut, the first one too | the others read on; the last one that could drops the call or the body at once |
 //! | reader gone before the head, or cut by a limit or an abort | the same; and who comes from then on calls the service, for what others gave up may hang |
 //! | reader gone, and a [`DetachLayer`](crate::detach) outside reads on | it counts as a reader until that is done |
 //! | clean end, trailers | reach all, and what was found to be wrong with it (truncated, an event that tells of a failure) does too |
 //! | error or panic of the body | [`SharedFailure`] for each with the error, or a [`BodyPanicked`](crate::error::BodyPanicked), as its source; as it came for one who is alone |
 //! | answer that says no (4xx, 5xx) | is shared as any other, and not kept |
+//! | answer whose `vary` names a header in which the request differs from the first one's | the request calls the service itself, as soon as the head is there. The answer is the first one's, and theirs who say the same |
 //! | service error, panic of the service | goes to the first one. The others call the service themselves, since an error has one owner |
 //! | answer for one only (`set-cookie`, `private`, 3xx, 412, ...), or that announces too many bytes | the same |
 //!
@@ -100,9 +106,12 @@ mod policy;
 mod recorded;
 mod recorder;
 mod request;
+mod request_key;
+mod stateless;
 mod store;
 #[cfg(test)]
 mod tests;
+mod vary;
 
 use std::{
     fmt,
@@ -121,10 +130,11 @@ pub use self::{
     body::ReplayBody,
     error::{FellBehind, SharedFailure},
     future::ReplayFuture,
-    key::{Key, MakeKey, RequestKey},
+    key::{Key, MakeKey},
     recorded::Recorded,
     recorder::Recorder,
     request::ReplayRequest,
+    request_key::RequestKey,
     store::{MemoryStore, ReplayStore},
 };
 use crate::{
@@ -205,7 +215,7 @@ impl<T, K: Clone> ReplayLayer<T, K> {
     }
 
     /// Takes what is held of answers that are under way from `budget`, besides the limit of each. An answer for which nothing
-    /// is left is not kept, can not be joined, and its readers may be no more than 64 KiB behind.
+    /// is left is not kept, and can not be joined.
     pub fn within(self, budget: &Budget) -> Self {
         self.with(|shared| shared.terms.budget = Some(budget.clone()))
     }
@@ -217,7 +227,7 @@ impl<T, K: Clone> ReplayLayer<T, K> {
     }
 
     /// Keeps this header of the answers, too. The others are `content-type`, `content-language`, `content-disposition`,
-    /// `cache-control`, `location`, `allow`, `retry-after`, `www-authenticate`, `trailer` and `x-accel-buffering`.
+    /// `cache-control`, `vary`, `location`, `allow`, `retry-after`, `www-authenticate`, `trailer` and `x-accel-buffering`.
     pub fn keep_header(self, name: HeaderName) -> Self {
         self.with(|shared| shared.kept.push(name))
     }
@@ -294,11 +304,14 @@ where
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
         let (exchange, shared) = (Exchange::of(&mut request), self.shared.clone());
+        let (head, body) = request.into_parts();
+        let may_have_key = shared.key.may_have_key(&head);
+        let request = Request::from_parts(head, body);
         // A body without a bound may be one that waits for the answer.
         let upper = request.body().size_hint().upper();
         let upper = if request.body().is_end_stream() { Some(0) } else { upper };
         let bounded = upper.is_some_and(|upper| upper <= shared.request_limit);
-        if !bounded || request.method() == Method::CONNECT {
+        if !may_have_key || !bounded || request.method() == Method::CONNECT {
             let method = request.method().clone();
             let calling = self.inner.call(request.map(ReplayRequest::untouched));
             return ReplayFuture::pass(calling, method, shared, exchange);

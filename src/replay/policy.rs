@@ -6,11 +6,12 @@ use crate::head::{Framing, Media, is_encoded, is_tunnel};
 
 /// The headers that are kept unless more are chosen, the content type first: what the body is, and what it takes to understand
 /// or to pass on the answer. Nothing that tells of the one call that gave it.
-pub(super) const KEPT: [HeaderName; 10] = [
+pub(super) const KEPT: [HeaderName; 11] = [
     header::CONTENT_TYPE,
     header::CONTENT_LANGUAGE,
     header::CONTENT_DISPOSITION,
     header::CACHE_CONTROL,
+    header::VARY,
     header::LOCATION,
     header::ALLOW,
     header::RETRY_AFTER,
@@ -28,7 +29,7 @@ pub(super) fn may_keep(method: &Method, head: &response::Parts, framing: &Framin
 /// Tells by the head whether an answer, be it a failure, may be given to another request that is equal.
 pub(super) fn may_share(method: &Method, head: &response::Parts) -> bool {
     let headers = &head.headers;
-    // These answer headers that are in no key.
+    // These answer headers that a key may leave out.
     head.status != StatusCode::PARTIAL_CONTENT
         && head.status != StatusCode::PRECONDITION_FAILED
         && head.status != StatusCode::EXPECTATION_FAILED
@@ -46,11 +47,20 @@ pub(super) fn may_share(method: &Method, head: &response::Parts) -> bool {
 
 /// The names of the directives of `cache-control`, in lower case.
 pub(super) fn directives(headers: &HeaderMap) -> impl Iterator<Item = String> {
-    let lines = headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes);
-    lines.flat_map(|line| line.split(|b| *b == b',')).map(|directive| {
+    tokens(headers, &header::CACHE_CONTROL).map(|directive| {
         let name = directive.split(|b| *b == b'=').next().unwrap_or_default();
         String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase()
     })
+}
+
+/// The members of a comma-separated header.
+pub(super) fn tokens<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let tokens = lines.flat_map(|line| line.split(|b| *b == b',')).map(<[u8]>::trim_ascii);
+    tokens.filter(|token| !token.is_empty())
 }
 
 /// Takes over the status, and the headers that are to be kept.

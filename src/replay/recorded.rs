@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, StatusCode};
 
+use super::Key;
 use crate::usage::Terminator;
 
 /// A complete answer, as a store keeps it: its status, the headers that were chosen, and its frames with their times. Cheap to
@@ -21,6 +22,7 @@ struct Inner {
     trailers: Option<HeaderMap>,
     sized: bool,
     terminator: Terminator,
+    vary: Option<Key>,
 }
 
 /// Where a frame ends.
@@ -42,8 +44,8 @@ impl Recorded {
         }
         let (status, headers) = (head.status(), head.headers().clone());
         let data = data.freeze();
-        let (trailers, sized, terminator) = (None, false, Terminator::None);
-        Self(Arc::new(Inner { status, headers, data, marks, trailers, sized, terminator }))
+        let (trailers, sized, terminator, vary) = (None, false, Terminator::None, None);
+        Self(Arc::new(Inner { status, headers, data, marks, trailers, sized, terminator, vary }))
     }
 
     /// Adds the trailers.
@@ -62,6 +64,13 @@ impl Recorded {
     #[must_use]
     pub fn with_terminator(self, terminator: Terminator) -> Self {
         self.with(|inner| inner.terminator = terminator)
+    }
+
+    /// Says what its request said in the headers that its `vary` names, as a hash. One that has a `vary` and is not told this is
+    /// for nobody.
+    #[must_use]
+    pub fn with_vary(self, selected: Option<Key>) -> Self {
+        self.with(|inner| inner.vary = selected)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -102,6 +111,11 @@ impl Recorded {
     /// Whether the terminator of its dialect was seen.
     pub fn terminator(&self) -> Terminator {
         self.0.terminator
+    }
+
+    /// What its request said in the headers that its `vary` names, as a hash; `None` if it names none.
+    pub fn vary(&self) -> Option<&Key> {
+        self.0.vary.as_ref()
     }
 
     /// The memory that it takes, about.

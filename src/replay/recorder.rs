@@ -21,6 +21,7 @@ use crate::{
 pub struct Recorder<T: ReplayStore> {
     store: Arc<T>,
     key: Key,
+    vary: Option<Key>,
     exchange: Exchange,
     started: Instant,
     tape: Option<Box<Tape>>,
@@ -67,11 +68,18 @@ impl<T: ReplayStore> Recorder<T> {
         Self {
             store,
             key,
+            vary: None,
             exchange,
             started: Instant::now(),
             tape: fits.then(|| Box::new(tape)),
             limit,
         }
+    }
+
+    /// Says what the request says in the headers that the answer's `vary` names.
+    pub(super) fn with_vary(mut self, selected: Option<Key>) -> Self {
+        self.vary = selected;
+        self
     }
 }
 
@@ -133,7 +141,7 @@ impl<T: ReplayStore> Ends for Recorder<T> {
             return;
         }
         if let Some(recorded) = tape.whole() {
-            let (store, key) = (self.store, self.key);
+            let (store, key, recorded) = (self.store, self.key, recorded.with_vary(self.vary));
             let _ = contain(|| store.put(key, recorded));
         }
     }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, response};
+use http::{Method, Request, Response, response};
 use testkit::{Collected, Script, drain};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -20,14 +20,22 @@ mod join;
 mod kept;
 mod key;
 mod request;
+mod stateless;
 mod store;
+mod tenants;
+mod vary;
 mod within;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A layer that keeps whatever may be kept.
 fn layer() -> ReplayLayer<MemoryStore, RequestKey> {
-    ReplayLayer::new(MemoryStore::new(1 << 30, HOUR), RequestKey::new())
+    ReplayLayer::new(MemoryStore::new(1 << 30, HOUR), every())
+}
+
+/// A key for whatever comes.
+fn every() -> RequestKey {
+    RequestKey::new().also(Method::GET, "/").also(Method::POST, "/")
 }
 
 /// A service behind the layer.

@@ -3,6 +3,8 @@
 use super::lines::{Lines, Piece};
 
 /// Looks for data in a stream of server-sent events, without waiting for the end of an event.
+///
+/// So data is judged by the type that its event has by then. Should an event be named `ping` behind its data, it has counted.
 #[derive(Clone, Debug)]
 pub(crate) struct Pulse {
     lines: Lines,
@@ -28,7 +30,10 @@ impl Pulse {
             match piece {
                 Piece::Text { text, ended } => {
                     self.extend(&bytes[text]);
-                    pulse |= !self.ping && self.line().starts_with(b"data:");
+                    // A field needs no colon where nothing follows it.
+                    let data =
+                        self.line().starts_with(b"data:") || (ended && self.line() == b"data");
+                    pulse |= data && !self.ping;
                     if ended {
                         self.end_line();
                     }
@@ -55,7 +60,9 @@ impl Pulse {
         let whole = self.length <= START;
         match self.line() {
             b"" => self.ping = false,
-            b"event: ping" | b"event:ping" if whole => self.ping = true,
+            b"event: ping" | b"event:ping" => self.ping = whole,
+            // The last of several names an event, even if it takes the name away (the HTML standard, 9.2.6).
+            line if line.starts_with(b"event:") || line == b"event" => self.ping = false,
             _ => {}
         }
         self.length = 0;

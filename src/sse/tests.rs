@@ -4,6 +4,7 @@ mod aligned;
 mod boundary;
 mod decoder;
 mod event;
+mod pulse;
 pub(crate) mod random;
 pub(crate) mod reference;
 mod telling;

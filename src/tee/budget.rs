@@ -65,6 +65,11 @@ impl Share {
         Self { budget, bytes: 0 }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Has so many bytes from now on; `false`, and as many as before, if there are not as many.
     pub(crate) fn set(&mut self, bytes: usize) -> bool {
         let Some(budget) = &self.budget else { return true };

@@ -67,7 +67,7 @@ impl H2 {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<H2Call, H2Next> {
-        self.send(method, path, headers, true).await
+        self.send(method, path, headers, None, true).await
     }
 
     /// Sends the head of a request whose body is to follow: [`H2Call::send`].
@@ -77,7 +77,17 @@ impl H2 {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<H2Call, H2Next> {
-        self.send(method, path, headers, false).await
+        self.send(method, path, headers, None, false).await
+    }
+
+    /// Sends a POST with this body, and its length.
+    pub async fn post(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<H2Call, H2Next> {
+        self.send("POST", path, headers, Some(body.into()), true).await
     }
 
     async fn send(
@@ -85,15 +95,23 @@ impl H2 {
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
+        body: Option<Bytes>,
         last: bool,
     ) -> Result<H2Call, H2Next> {
         let mut request = Request::builder().method(method).uri(format!("http://test{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        if let Some(body) = &body {
+            request = request.header("content-length", body.len());
+        }
         let request = request.body(()).expect("the test made a request that is none");
         let mut requests = within(LIMIT, self.requests.clone().ready()).await?;
-        let (head, stream) = requests.send_request(request, last).map_err(H2Next::failed)?;
+        let (head, mut stream) =
+            requests.send_request(request, last && body.is_none()).map_err(H2Next::failed)?;
+        if let Some(body) = body {
+            stream.send_data(body, last).map_err(H2Next::failed)?;
+        }
         Ok(H2Call::new(head, stream))
     }
 

@@ -246,14 +246,14 @@ static ALL: &[Subject] = &[
     #[cfg(feature = "replay")]
     Subject::without_layer("ReplayLayer", &[Part::Replay], |upstream, _| {
         let store = MemoryStore::new(1 << 20, AGES);
-        let layer = ReplayLayer::new(store, RequestKey::new()).answer_limit(256);
+        let layer = ReplayLayer::new(store, any_get()).answer_limit(256);
         boxed(layer.layer(upstream.map_request(without_body)))
     }),
     // Alone in a call that others could join.
     #[cfg(feature = "replay")]
     Subject::without_layer(SHARED, &[Part::Replay], |upstream, _| {
         let store = MemoryStore::new(1 << 20, AGES);
-        let layer = ReplayLayer::new(store, RequestKey::new()).answer_limit(256).coalesce();
+        let layer = ReplayLayer::new(store, any_get()).answer_limit(256).coalesce();
         boxed(layer.layer(upstream.map_request(without_body)))
     }),
     // The same. Whatever is asked for, it asks for the usage, and so looks through every event stream.
@@ -446,6 +446,12 @@ where
     let outer =
         |response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync());
     BoxService::new(service.map_response(outer))
+}
+
+/// A key for whatever is asked with a GET.
+#[cfg(feature = "replay")]
+fn any_get() -> RequestKey {
+    RequestKey::new().also(http::Method::GET, "/")
 }
 
 type BoxUpstream = BoxService<Request<Script>, Response<Script>, ScriptError>;

@@ -91,7 +91,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn ask(addr: std::net::SocketAddr) -> Result<Answer, Box<dyn Error>> {
     let mut client = H1::connect(addr).await?;
     let asked = Instant::now();
-    client.get("/v1/chat/completions").await?;
+    let question = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
+    client.send(question).await?;
     let head = client.read_head(LIMIT).await.map_err(|end| format!("{end:?}"))?;
     let replayed = head.header("x-replay").unwrap_or("-").to_owned();
     let first = |bytes: &[u8]| !dechunk(bytes).body.is_empty();

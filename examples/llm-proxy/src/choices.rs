@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{
-    HeaderName, HeaderValue, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION},
-    request, response,
-};
+use http::{HeaderValue, Method, Response, StatusCode, header::CONNECTION, request, response};
 use tower_lifeline::{
     Media,
     abort::{AbortHandle, AbortKind, AbortReason, AbortRegistry},
@@ -16,7 +12,7 @@ use tower_lifeline::{
     exchange::Exchange,
     final_frame::{Failure, Final},
     keepalive::Heartbeat,
-    replay::{MakeKey, MemoryStore, ReplayLayer, RequestKey},
+    replay::{Key, MakeKey, MemoryStore, ReplayLayer, RequestKey},
     tee::{Budget, Limit},
     timeouts::{Limits, TimedOut},
     usage::Dialect,
@@ -27,20 +23,6 @@ use crate::{books::Books, options::Options, reply};
 #[cfg(test)]
 mod tests;
 
-/// What must be the same besides method, path, query and body for an answer to be served again.
-const EQUAL: [HeaderName; 10] = [
-    AUTHORIZATION,
-    PROXY_AUTHORIZATION,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("x-goog-api-key"),
-    // Azure's two, and AWS's.
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("ocp-apim-subscription-key"),
-    HeaderName::from_static("x-amz-security-token"),
-    COOKIE,
-    ACCEPT,
-    CONTENT_TYPE,
-];
 
 /// The heartbeat that the clients of a dialect survive, by path and content type.
 pub(crate) fn heartbeat(
@@ -148,22 +130,30 @@ pub(crate) fn timed_out(_: &Exchange, error: &TimedOut) -> Response<Bytes> {
     answer
 }
 
-/// The answers that are served again, and whom to. `off`: nobody.
-pub(crate) fn replay(
-    options: &Options,
-    captured: &Budget,
-) -> ReplayLayer<MemoryStore, impl MakeKey + Clone + use<>> {
+/// The answers that are served again, and whom to.
+pub(crate) fn replay(options: &Options, captured: &Budget) -> ReplayLayer<MemoryStore, Replays> {
     let bytes = |limit: Option<usize>| limit.unwrap_or(usize::MAX);
     let time = options.replay.unwrap_or_default();
     let store = MemoryStore::new(bytes(options.capture_total) as u64, time);
-    let (on, equal) = (options.replay.is_some(), RequestKey::of_headers(EQUAL));
-    let key = move |request: &request::Parts, body: &[Bytes]| {
-        if on { equal.key(request, body) } else { None }
-    };
-    let layer = ReplayLayer::new(store, key).answer_limit(bytes(options.capture));
-    let layer = layer.within(captured).coalesce();
-    // What has no key is not to wait for its body.
-    if on { layer } else { layer.request_limit(0) }
+    let paths = options.replay_path.iter();
+    let key = paths.fold(RequestKey::new(), |key, path| key.also(Method::POST, path));
+    let key = options.replay_ignore.iter().cloned().fold(key, RequestKey::ignore);
+    let layer = ReplayLayer::new(store, Replays(options.replay.map(|_| key)));
+    layer.answer_limit(bytes(options.capture)).within(captured).coalesce()
+}
+
+/// Which requests are equal. `off`: none.
+#[derive(Clone, Debug)]
+pub(crate) struct Replays(Option<RequestKey>);
+
+impl MakeKey for Replays {
+    fn may_have_key(&self, request: &request::Parts) -> bool {
+        self.0.as_ref().is_some_and(|key| key.may_have_key(request))
+    }
+
+    fn key(&self, request: &request::Parts, body: &[Bytes]) -> Option<Key> {
+        self.0.as_ref()?.key(request, body)
+    }
 }
 
 /// What all recordings together may hold.

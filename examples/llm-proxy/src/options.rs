@@ -7,6 +7,8 @@ use clap::{
     error::ErrorKind,
 };
 
+use http::{HeaderName, uri::PathAndQuery};
+
 use crate::{simulate, units, upstream::Upstream};
 
 #[cfg(test)]
@@ -106,12 +108,24 @@ pub(crate) struct Options {
     pub(crate) capture_total: Limit<usize>,
 
     /// Serve a complete answer again for so long to requests that are equal, and let those that come while one runs
-    /// join it; or `off`. Equal: method (GET or POST), path, query, body (of known length, at most 1MiB), accept,
-    /// content-type, cookie, and what tells who asks: authorization, x-api-key, x-goog-api-key, api-key and the like.
-    /// `cache-control: no-cache` asks anew. Kept are answers up to --capture bytes, in --capture-total bytes of their
-    /// own; a reader who is --capture bytes behind one that joined is cut
+    /// join it; or `off`. Equal: all of it, with a body of known length of at most 1MiB, but for headers that can
+    /// change nothing (user-agent, via, those that name one request for tracing, and the like), unless the answer's
+    /// `vary` names them. Only POSTs that leave nothing behind: chat/completions and completions without `store`,
+    /// responses with `"store":false`, messages, embeddings, generateContent, streamGenerateContent, Ollama's and
+    /// Cohere's; none with an idempotency-key. `cache-control: no-cache` asks anew. Kept are answers up to --capture
+    /// bytes, in --capture-total bytes of their own; a reader who is --capture bytes behind one that joined is cut
     #[arg(long, value_name = "D", default_value = "off", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) replay: Limit<Duration>,
+
+    /// Do so for POSTs on paths that begin so, too; may be repeated [default: none]. A second one that is equal does
+    /// not reach the upstream: they must leave nothing behind
+    #[arg(long, value_name = "PREFIX", value_parser = path_prefix)]
+    pub(crate) replay_path: Vec<String>,
+
+    /// Take two requests for equal that differ in this header; may be repeated [default: none]. For what a proxy in
+    /// front sets anew for each request or connection, and never for what tells clients apart
+    #[arg(long, value_name = "NAME")]
+    pub(crate) replay_ignore: Vec<HeaderName>,
 
     /// SQLite file that gets one row for each ended exchange [default: in memory, the last 10000]
     #[arg(long, value_name = "PATH")]
@@ -184,6 +198,13 @@ fn grace(text: &str) -> Result<Limit<Duration>, String> {
         "off" => Ok(None),
         _ => units::duration(text).map(Some),
     }
+}
+
+fn path_prefix(text: &str) -> Result<String, String> {
+    let path = text.parse::<PathAndQuery>().ok();
+    let path = path.filter(|path| text.starts_with('/') && text == path.path());
+    path.map(|_| text.to_owned())
+        .ok_or_else(|| "write the beginning of a path, as /v1/ask".to_owned())
 }
 
 fn count(text: &str) -> Result<Limit<usize>, String> {

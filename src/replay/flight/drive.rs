@@ -103,9 +103,9 @@ impl Flight {
         let (stage, body, expected) = match called {
             Ok(Called::Found(recorded)) => (Stage::Found(recorded), None, None),
             Ok(Called::Alone) => (Stage::Alone, None, None),
-            Ok(Called::Streams { head, others, body, expected }) => {
+            Ok(Called::Streams { head, others, body, expected, vary }) => {
                 let head = Some(head);
-                (Stage::Streams { head, others }, Some(body), expected)
+                (Stage::Streams { head, others, vary }, Some(body), expected)
             }
             Err(message) => (Stage::Panicked(message), None, None),
         };

@@ -21,14 +21,14 @@ use http_body::Body;
 use slab::Slab;
 
 pub(super) use self::seat::{Came, Seat};
-use self::tape::Tape;
-use super::{Key, Recorded};
+use self::tape::{FLOOR, Tape};
+use super::{Key, MIB, Recorded};
 use crate::{
     contain::contain,
     cut::lock,
     error::BoxError,
     exchange::{Cause, Exchange, Outcome},
-    tee::Budget,
+    tee::{Budget, Share},
     usage::{HandedOn, UsageReport},
 };
 
@@ -74,6 +74,8 @@ pub(super) struct Flight {
     flights: Arc<Flights>,
     /// Whose request it is that the service was called with.
     leader: Exchange,
+    /// How far behind a reader may be whatever becomes of the budget.
+    room: usize,
     state: Mutex<State>,
 }
 
@@ -87,6 +89,8 @@ struct State {
     said: Option<Cause>,
     /// Whether one can join: all of it from the beginning on is still there.
     open: bool,
+    /// Of the budget, for those who are behind.
+    room: Share,
     tape: Tape,
     places: Slab<Place>,
     /// Who has the report of what it costs.
@@ -128,6 +132,8 @@ pub(super) enum Called {
         body: SharedBody,
         /// The length that the head announced.
         expected: Option<u64>,
+        /// What the leader says in the headers that its `vary` names.
+        vary: Option<Key>,
     },
     /// A failure, or an answer that is nobody else's: the leader has it.
     Alone,
@@ -139,6 +145,7 @@ enum Stage {
     Streams {
         head: Option<Box<response::Parts>>,
         others: Box<response::Parts>,
+        vary: Option<Key>,
     },
     Alone,
     /// The call did.
@@ -160,22 +167,26 @@ impl Flight {
             stage: Stage::Calling,
             said: None,
             open: true,
+            room: Share::of(terms.budget.clone()),
             tape: Tape::new(terms),
             places,
             payer,
             woken: Vec::new(),
         };
         let state = Mutex::new(state);
-        let flight = Arc::new(Self { key, flights, leader: exchange.clone(), state });
+        let room = terms.limit.min(MIB);
+        let flight = Arc::new(Self { key, flights, leader: exchange.clone(), room, state });
         let seat = Seat::new(flight.clone(), payer, exchange.clone(), true);
         (flight, seat)
     }
 
     fn join(self: &Arc<Self>, exchange: &Exchange) -> Option<Seat> {
         let mut state = lock(&self.state);
-        if !state.open {
+        // Reserved, or what others take of the budget later would cut one of two readers of the same answer.
+        if !state.open || !state.room.set(self.room.saturating_sub(FLOOR)) {
             return None;
         }
+        state.tape.reserve(self.room.max(FLOOR));
         state.tape.joined();
         let place = state.places.insert(Place::of(exchange));
         drop(state);
@@ -214,7 +225,13 @@ impl Flight {
         if !state.open {
             state.tape.trim();
         }
-        let last = state.places.iter().all(|(_, place)| place.fell_behind);
+        let readers = state.places.iter().filter(|(_, place)| !place.fell_behind).count();
+        let last = readers == 0;
+        if readers < 2 {
+            // Nobody is behind another.
+            state.room.set(0);
+            state.tape.reserve(FLOOR);
+        }
         let upstream = if last { state.upstream.take() } else { None };
         state.open &= !last && !gave_up;
         if last {

@@ -21,7 +21,7 @@ use crate::{
     cut::lock,
     error::{BoxError, ErrorChain},
     exchange::{AtItsPace, Cause, Exchange},
-    replay::{Recorded, error::FellBehind},
+    replay::{Key, Recorded, error::FellBehind},
     usage::Terminator,
 };
 
@@ -37,7 +37,8 @@ pub(in crate::replay) struct Seat {
 /// What came of the call, for one of those who waited for it.
 pub(in crate::replay) enum Came {
     Found(Recorded),
-    Streams(Box<response::Parts>),
+    /// With what the leader says in the headers that its `vary` names.
+    Streams(Box<response::Parts>, Option<Key>),
     /// There is nothing to share. The leader has what came of its call, and the others have their own requests.
     Alone,
     Panicked(Arc<str>),
@@ -67,13 +68,18 @@ impl Seat {
         self.flight.poll(self.place, cx, |state| match &mut state.stage {
             Stage::Calling => None,
             Stage::Found(recorded) => Some(Came::Found(recorded.clone())),
-            Stage::Streams { head, others } => {
+            Stage::Streams { head, others, vary } => {
                 let own = if self.leads { head.take() } else { None };
-                Some(Came::Streams(own.unwrap_or_else(|| others.clone())))
+                Some(Came::Streams(own.unwrap_or_else(|| others.clone()), *vary))
             }
             Stage::Panicked(message) if self.leads => Some(Came::Panicked(message.clone())),
             Stage::Alone | Stage::Panicked(_) => Some(Came::Alone),
         })
+    }
+
+    /// What is shared is not for this one: nothing of it is told to its exchange.
+    pub(in crate::replay) const fn decline(&mut self) {
+        self.over = true;
     }
 
     /// The next of this reader's frames, or how it ended.

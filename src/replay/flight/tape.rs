@@ -16,8 +16,8 @@ use crate::{
     usage::Terminator,
 };
 
-/// Of each answer so many bytes are held for slow readers whatever the budget says.
-const FLOOR: usize = 64 * 1024;
+/// Of each answer so many bytes are held for slow readers whatever the budget says, and more if it was [reserved](Tape::reserve).
+pub(super) const FLOOR: usize = 64 * 1024;
 
 pub(super) struct Tape {
     frames: VecDeque<Kept>,
@@ -29,6 +29,8 @@ pub(super) struct Tape {
     share: Share,
     streamed: u64,
     limit: usize,
+    /// So many bytes need nothing of the budget where nobody can join any more.
+    floor: usize,
     /// What the head announced, which those who joined have from their size only.
     expected: Option<u64>,
     rest: Rest,
@@ -86,6 +88,7 @@ impl Tape {
             share: Share::of(terms.budget.clone()),
             streamed: 0,
             limit: terms.limit,
+            floor: FLOOR,
             expected: None,
             rest: Rest { hint: SizeHint::new(), is_none: false },
             end: None,
@@ -116,6 +119,11 @@ impl Tape {
 
     pub(super) fn told(&self) -> Option<Told> {
         self.told.clone()
+    }
+
+    /// So many bytes for slow readers are there already.
+    pub(super) const fn reserve(&mut self, bytes: usize) {
+        self.floor = bytes;
     }
 
     /// Somebody joined, who is to get all from the beginning.
@@ -151,7 +159,7 @@ impl Tape {
     /// What the budget is asked for where nobody can join any more: not for the last few frames, or all who are a moment behind
     /// would go when there is nothing left of it.
     const fn above_floor(&self) -> usize {
-        self.held.saturating_sub(FLOOR)
+        self.held.saturating_sub(self.floor)
     }
 
     fn forget_last(&mut self) {

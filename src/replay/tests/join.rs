@@ -20,6 +20,7 @@ mod ends;
 mod phases;
 mod readers;
 mod room;
+mod vary;
 
 fn joining() -> ReplayLayer<MemoryStore, RequestKey> {
     layer().coalesce()

@@ -224,7 +224,7 @@ impl ReplayStore for Broken {
 #[tokio::test]
 async fn a_store_that_takes_its_time_or_panics_harms_no_answer() {
     let puts = Arc::new(AtomicUsize::new(0));
-    let layer = ReplayLayer::new(Broken(puts.clone()), RequestKey::new());
+    let layer = ReplayLayer::new(Broken(puts.clone()), every());
     let bodies = [Script::new().data("ab").data("c"), Script::new().data("ab").data("c")];
     let service = layer.layer(upstream(bodies.map(text)));
     for calls in 1..=2 {

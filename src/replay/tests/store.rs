@@ -22,7 +22,7 @@ async fn an_answer_is_good_for_its_time_from_its_end_on() {
     let store = MemoryStore::new(1 << 20, 10 * second);
     let body = Script::new().data("a").sleep(5 * second).data("b");
     let bodies = [body, Script::new().data("new")];
-    let service = ReplayLayer::new(store, RequestKey::new()).layer(upstream(bodies.map(text)));
+    let service = ReplayLayer::new(store, every()).layer(upstream(bodies.map(text)));
     ask(&service, get()).await;
     advance(10 * second - Duration::from_millis(2)).await;
     assert_eq!(ask(&service, get()).await.body.data, "ab");

@@ -77,6 +77,21 @@ async fn a_request_gets_its_head_data_trailers_and_end() {
 }
 
 #[tokio::test]
+async fn a_post_has_its_body_and_says_how_long_it_is() {
+    let (mut client, mut requests) = serve(65_535).await;
+    let call = client.post("/x", &[("a", "b")], "hello").await.unwrap();
+    let (request, mut respond) = requests.recv().await.unwrap();
+    assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/x"));
+    assert_eq!(
+        (&request.headers()["a"], &request.headers()["content-length"]),
+        (&"b".parse().unwrap(), &"5".parse().unwrap())
+    );
+    assert_eq!(request.into_body().data().await.unwrap().unwrap(), "hello");
+    respond.send_response(Response::new(()), true).unwrap();
+    assert_eq!(call.head(LIMIT).await.unwrap().0.status, 200);
+}
+
+#[tokio::test]
 async fn a_window_that_is_held_stops_the_server_until_it_is_released() {
     let (mut client, mut requests) = serve(10).await;
     let call = client.start("GET", "/", &[]).await.unwrap();

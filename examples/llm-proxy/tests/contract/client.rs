@@ -77,6 +77,35 @@ impl Client {
         }
     }
 
+    /// Asks with a POST, and tells what `x-replay` says.
+    pub(crate) async fn post(
+        wire: Wire,
+        proxy: &Proxy,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (Self, String) {
+        match wire {
+            Wire::H1 => {
+                let mut client = H1::connect(proxy.addr).await.unwrap();
+                client.send(h1_post(path, headers, body)).await.unwrap();
+                let head = client.read_head(LIMIT).await.unwrap();
+                let id = head.header("x-exchange-id").unwrap().to_owned();
+                let replay = head.header("x-replay").unwrap_or_default().to_owned();
+                (Self { status: head.status().unwrap(), id, side: Side::H1(client) }, replay)
+            }
+            Wire::H2 => {
+                let mut client = H2::connect(proxy.addr).await.unwrap();
+                let call = client.post(path, headers, body.to_owned()).await.unwrap();
+                let (head, body) = call.head(LIMIT).await.unwrap();
+                let told = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+                let told = |name| told(name).unwrap_or_default().to_owned();
+                let (id, replay) = (told("x-exchange-id"), told("x-replay"));
+                (Self { status: head.status.as_u16(), id, side: Side::H2(client, body) }, replay)
+            }
+        }
+    }
+
     /// Sends a request as it is, over HTTP/1, and waits for the head.
     pub(crate) async fn send(proxy: &Proxy, request: impl AsRef<[u8]>) -> Self {
         let mut client = H1::connect(proxy.addr).await.unwrap();
@@ -227,6 +256,14 @@ impl Proxy {
             sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// A POST over HTTP/1.
+pub(crate) fn h1_post(path: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let headers: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nhost: test\r\n{headers}content-length: {length}\r\n\r\n{body}")
 }
 
 /// A POST with a JSON body.

@@ -135,6 +135,40 @@ async fn each_exchange_is_counted_once_by_how_it_ended() {
     assert!((4.0..=7.0).contains(&short), "{short}");
 }
 
+// Each new value of a label would be a time series that stays for ever, and tells who asks what.
+#[tokio::test]
+async fn nothing_that_a_client_or_an_upstream_chooses_makes_a_time_series() {
+    let plays = (0..).take(100).map(|n| {
+        let model = DELTA.replace("m-1", &format!("model-{n}"));
+        let error =
+            format!("data: {{\"error\":{{\"message\":\"e\",\"type\":\"chosen-{n}\"}}}}\n\n");
+        let play = Play::new().head_sse().chunk(model);
+        if n % 2 == 0 { play.chunk(error).last_chunk() } else { play.stall() }
+    });
+    let upstream = Upstream::start(plays).await;
+    let proxy = Proxy::before(upstream.addr(), &["--replay=60s"]).await;
+    let mut ended = 0;
+    let mut series = Vec::new();
+    for round in 0..5 {
+        for wire in WIRES {
+            let chosen = format!("chosen-{round}-{wire:?}");
+            let path = format!("/{chosen}/v1/chat/completions");
+            let headers = [("authorization", &*chosen), ("user-agent", &*chosen)];
+            let body = format!("{{\"model\":\"{chosen}\"}}");
+            let (mut fails, _) = Client::post(wire, &proxy, &path, &headers, &body).await;
+            fails.rest().await;
+            let (stalls, _) = Client::post(wire, &proxy, &path, &headers, &body).await;
+            proxy.abort(&stalls.id, &format!("?reason={chosen}")).await;
+            ended += 2;
+            proxy.endings(ended).await;
+        }
+        let (_, _, text) = ask(&proxy, "").await;
+        assert!(!text.contains("chosen") && !text.contains("model-"), "{text}");
+        series.push(text.lines().filter(|line| !line.starts_with('#')).count());
+    }
+    assert!(series.iter().all(|count| *count == series[0]), "{series:?}");
+}
+
 #[tokio::test]
 async fn an_exchange_without_a_head_counts_for_its_duration_only() {
     let upstream = Upstream::start([Play::new().stall()]).await;

@@ -65,7 +65,7 @@ async fn when_the_one_who_pays_leaves_one_who_reads_on_pays_all_of_it() {
 async fn when_the_first_leaves_before_the_call_had_begun_another_pays() {
     let (gate, opened) = (Gate::new(), Gate::new());
     let store = Slow(opened.clone(), MemoryStore::new(1 << 20, HOUR));
-    let layer = ReplayLayer::new(store, RequestKey::new()).coalesce();
+    let layer = ReplayLayer::new(store, every()).coalesce();
     let service = metered_by(layer, &gate);
     let mut asked = [(); 2].map(|()| Asked::of(&service, chat()));
     assert!(asked.iter_mut().all(|asked| asked.poll().is_pending()));

@@ -80,7 +80,7 @@ async fn who_comes_after_an_end_that_is_not_kept_calls_the_service() {
 #[tokio::test]
 async fn who_comes_while_the_store_is_asked_gets_what_is_found_or_joins_the_call() {
     let (gate, store) = (Gate::new(), MemoryStore::new(1 << 20, HOUR));
-    let layer = ReplayLayer::new(Slow(gate.clone(), store), RequestKey::new()).coalesce();
+    let layer = ReplayLayer::new(Slow(gate.clone(), store), every()).coalesce();
     let service = layer.layer(upstream([text(Script::new().data("a"))]));
     let mut asked = [(); 3].map(|()| Asked::of(&service, get()));
     assert!(asked.iter_mut().all(|asked| asked.poll().is_pending()));

@@ -111,27 +111,85 @@ async fn nothing_is_held_by_a_waker_that_outlives_its_body() {
     assert_eq!((budget.used(), frame.is_unique()), (0, true), "though the gate has the waker");
 }
 
+const KIB: usize = 1024;
+
+/// An answer of so many frames of 32 KiB, none of which is held for the store.
+fn teapot(frames: usize) -> Response<Script> {
+    let frames = (0..frames).fold(Script::new(), |script, _| script.data(vec![b'x'; 32 * KIB]));
+    let mut response = text(frames.stall());
+    *response.status_mut() = http::StatusCode::IM_A_TEAPOT;
+    response
+}
+
+/// Takes all that is left of the budget, as others do whose answers are recorded.
+fn used_up(budget: &Budget) -> crate::tee::Share {
+    let mut share = crate::tee::Share::of(Some(budget.clone()));
+    let mut left = 1 << 20;
+    while left > 0 {
+        while share.set(share.bytes() + left) {}
+        left /= 2;
+    }
+    share
+}
+
 #[tokio::test]
-async fn what_is_held_for_slow_readers_is_of_the_budget_but_for_the_last_64_kib() {
-    const KIB: usize = 1024;
-    let budget = Budget::new(100 * KIB);
-    let script = (0..8).fold(Script::new(), |script, _| script.data(vec![b'x'; 32 * KIB]));
-    let mut response = text(script.stall());
-    *response.status_mut() = http::StatusCode::IM_A_TEAPOT; // Or it would be held for the store, too.
-    let service = of_limit(256 * KIB).within(&budget).layer(upstream([response]));
+async fn how_far_behind_a_reader_may_be_does_not_depend_on_what_others_hold() {
+    let budget = Budget::new(1000 * KIB);
+    let service = of_limit(256 * KIB).within(&budget).layer(upstream([teapot(20)]));
     let [mut slow, mut quick] = [(); 2].map(|()| Asked::of(&service, get()).body());
-    for frame in 1..6 {
-        assert!(next(&mut quick).is_ready());
-        assert!(budget.used() <= 100 * KIB, "after {frame}");
-    }
-    // It may be 64 KiB behind for nothing, and 100 KiB more of the budget: with one frame more it is too much.
-    assert!(next(&mut slow).is_ready());
-    for _ in 0..2 {
-        assert!(next(&mut quick).is_ready());
-    }
-    let error = drain(slow).await.error.unwrap();
-    assert!(error.is::<FellBehind>());
+    let room = budget.used();
+    assert!((192 * KIB..=256 * KIB).contains(&room), "it is taken as somebody joins: {room}");
     assert!(next(&mut quick).is_ready());
+    let others = used_up(&budget);
+    // Of 256 KiB that may be held for it, 8 frames.
+    for _ in 1..8 {
+        assert!(next(&mut quick).is_ready());
+        assert!(budget.used() <= 1000 * KIB);
+    }
+    for _ in 0..8 {
+        assert!(next(&mut slow).is_ready(), "though there is nothing left of the budget");
+    }
+    // And no more than that, be there ever so much.
+    drop(others);
+    for _ in 0..9 {
+        assert!(next(&mut quick).is_ready());
+    }
+    assert!(drain(slow).await.error.unwrap().is::<FellBehind>());
+    for _ in 0..3 {
+        assert!(next(&mut quick).is_ready());
+    }
     assert!(next(&mut quick).is_pending());
+    assert_eq!(budget.used(), 0, "the one that is left is behind nobody");
+}
+
+#[tokio::test]
+async fn where_there_is_no_room_to_be_slow_in_nobody_joins_and_each_has_a_stream_of_its_own() {
+    let budget = Budget::new(100 * KIB);
+    let service =
+        of_limit(256 * KIB).within(&budget).layer(upstream([teapot(2), teapot(20), teapot(2)]));
+    let mut asked = [(); 2].map(|()| Asked::of(&service, get()));
+    let [mut first, mut second] = asked.each_mut().map(Asked::body);
+    for _ in 0..20 {
+        assert!(next(&mut second).is_ready());
+    }
+    assert!(next(&mut first).is_ready() && next(&mut first).is_ready(), "and is cut by no other");
+    assert_eq!(asked[1].replayed(), Some(Replayed::Miss));
+    drop((first, second));
     assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn room_that_is_given_back_is_there_for_the_next_one_who_joins() {
+    let budget = Budget::new(256 * KIB);
+    let service = of_limit(256 * KIB).within(&budget).layer(upstream([teapot(2), teapot(2)]));
+    let mut first = Asked::of(&service, post("/", "a")).body();
+    assert!(next(&mut first).is_ready());
+    for _ in 0..3 {
+        let mut second = Asked::of(&service, post("/", "a"));
+        let mut body = second.body();
+        assert!(next(&mut body).is_ready());
+        assert_eq!(second.replayed(), Some(Replayed::Join));
+        drop(body);
+        assert_eq!(budget.used(), 32 * KIB, "what is held for those to come");
+    }
 }
