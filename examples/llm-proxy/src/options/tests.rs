@@ -35,6 +35,9 @@ fn nothing_given_means_the_documented_defaults() {
     assert_eq!(options.capture_total, Some(256 * 1024 * 1024));
     assert_eq!(options.ledger, None);
     assert_eq!(options.coalesce, Some(16 * 1024));
+    assert_eq!(options.connection_idle, Some(Duration::from_secs(620)));
+    assert_eq!(options.upstream_idle, Some(Duration::from_secs(4)));
+    assert_eq!(options.upload_total, Some(256 * 1024 * 1024));
     assert_eq!(options.command, None);
     assert_eq!(options.grace, Some(Duration::from_secs(5)));
     assert_eq!(options.layers, Layers::All);
@@ -61,6 +64,9 @@ fn every_option_can_be_given() {
         "--capture=64KiB",
         "--capture-total=2GiB",
         "--coalesce=4KiB",
+        "--connection-idle=10ms",
+        "--upstream-idle=11ms",
+        "--upload-total=12B",
         "--layers=none",
     ])
     .unwrap();
@@ -84,10 +90,13 @@ fn every_option_can_be_given() {
     assert_eq!(options.capture, Some(65536));
     assert_eq!(options.capture_total, Some(2 * 1024 * 1024 * 1024));
     assert_eq!(options.coalesce, Some(4096));
+    assert_eq!(options.connection_idle, Some(Duration::from_millis(10)));
+    assert_eq!(options.upstream_idle, Some(Duration::from_millis(11)));
+    assert_eq!(options.upload_total, Some(12));
     assert_eq!(options.layers, Layers::None);
 }
 
-const DURATIONS: [&str; 8] = [
+const DURATIONS: [&str; 10] = [
     "--keepalive",
     "--head-timeout",
     "--first-frame-timeout",
@@ -96,6 +105,8 @@ const DURATIONS: [&str; 8] = [
     "--unread-timeout",
     "--early-head",
     "--drain",
+    "--connection-idle",
+    "--upstream-idle",
 ];
 
 #[test]
@@ -106,6 +117,7 @@ fn off_switches_a_limit_off() {
         "--capture",
         "--capture-total",
         "--coalesce",
+        "--upload-total",
         "--grace",
     ];
     let off: Vec<String> =
@@ -120,6 +132,8 @@ fn off_switches_a_limit_off() {
     assert_eq!((options.drain_bytes, options.drain_streams), (None, None));
     assert_eq!((options.capture, options.capture_total), (None, None));
     assert_eq!(options.coalesce, None);
+    assert_eq!((options.connection_idle, options.upstream_idle), (None, None));
+    assert_eq!(options.upload_total, None);
     assert_eq!(options.grace, None);
 }
 
@@ -156,6 +170,9 @@ fn a_bad_value_is_refused_with_a_message_that_names_the_option() {
         ("--drain-bytes", "1MB"),
         ("--drain-streams", "1.5"),
         ("--drain-streams", "-1"),
+        ("--connection-idle", "0s"),
+        ("--upstream-idle", "4"),
+        ("--upload-total", "1MB"),
         ("--grace", "5"),
         ("--grace", "-1s"),
         ("--layers", "some"),
@@ -205,14 +222,16 @@ fn help_explains_every_option_with_its_default() {
         "1MiB",
         "256MiB",
         "16KiB",
+        "620s",
+        "4s",
         "all",
     ] {
         assert!(options.contains(&format!("[default: {default}")), "{default}");
     }
     let count = |default: &str| options.matches(&format!("[default: {default}]")).count();
     assert_eq!([count("120s"), count("60s"), count("5s")], [3, 1, 1]);
-    assert_eq!([count("off"), count("1MiB"), count("100")], [4, 2, 1]);
-    assert_eq!(options.matches("[default:").count(), 21);
+    assert_eq!([count("off"), count("1MiB"), count("256MiB"), count("100")], [4, 2, 2, 1]);
+    assert_eq!(options.matches("[default:").count(), 24);
 }
 
 #[test]

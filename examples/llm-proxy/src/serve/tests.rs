@@ -7,7 +7,7 @@ use hyper_util::{client::legacy, rt::TokioExecutor};
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use tower::service_fn;
 
-use super::{Connections, serve};
+use super::{Connections, Limits, serve};
 use crate::testing::{Endless, Wire, full, listener, server, soon};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -40,7 +40,7 @@ async fn endless() -> (Wire, oneshot::Sender<()>, JoinHandle<Connections>) {
     let stopped = async {
         let _ = stopped.await;
     };
-    let serving = tokio::spawn(serve(listener, service, None, stopped));
+    let serving = tokio::spawn(serve(listener, service, Limits::default(), stopped));
     (Wire::connect(address).await, stop, serving)
 }
 
