@@ -67,13 +67,33 @@ impl H2 {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<H2Call, H2Next> {
+        self.send(method, path, headers, true).await
+    }
+
+    /// Sends the head of a request whose body follows by [`H2Call::send`].
+    pub async fn open(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<H2Call, H2Next> {
+        self.send(method, path, headers, false).await
+    }
+
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        end: bool,
+    ) -> Result<H2Call, H2Next> {
         let mut request = Request::builder().method(method).uri(format!("http://test{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(()).expect("the test made a request that is none");
         let mut requests = within(LIMIT, self.requests.clone().ready()).await?;
-        let (head, stream) = requests.send_request(request, true).map_err(H2Next::failed)?;
+        let (head, stream) = requests.send_request(request, end).map_err(H2Next::failed)?;
         Ok(H2Call::new(head, stream))
     }
 

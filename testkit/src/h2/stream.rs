@@ -42,6 +42,11 @@ impl H2Call {
         Self { head, stream }
     }
 
+    /// Sends a piece of the request's body, or its last one.
+    pub fn send(&mut self, data: impl Into<Bytes>, last: bool) -> Result<(), H2Next> {
+        self.stream.send_data(data.into(), last).map_err(H2Next::failed)
+    }
+
     /// Waits for the response head.
     pub async fn head(self, limit: Duration) -> Result<(Parts, H2Body), H2Next> {
         let (head, frames) = within(limit, self.head).await?.into_parts();
