@@ -14,6 +14,7 @@
 //! | [`EarlyHeadLayer`](early_head) | commits the head of a stream whose upstream takes long for its own | no |
 //! | [`AbortLayer`](abort) | ends a response from outside at once, with a reason | cuts |
 //! | [`TimeoutsLayer`](timeouts) | ends a response that takes too long: head, first frame, idle, total, unread | cuts |
+//! | [`UploadLayer`](upload) | watches the request's body, so that a slow upload is not taken for a slow service | no |
 //! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
 //! | `IncludeUsageLayer` (feature `usage`) | asks an OpenAI upstream for the usage, and keeps it from a client that did not | one member, one event |
 //! | `ReplayLayer` (feature `replay`) | serves a complete answer again to an equal request | no |
@@ -116,6 +117,8 @@ pub mod sse;
 pub mod stack;
 pub mod tee;
 pub mod timeouts;
+mod timer;
+pub mod upload;
 #[cfg(feature = "usage")]
 pub mod usage;
 pub mod watch;

@@ -45,7 +45,7 @@ use crate::{
     abort::{AbortHandle, AbortKind, AbortLayer, AbortRegistry},
     cut::lock,
     detach::{DetachLayer, DrainLimits},
-    early_head::{EarlyHeadLayer, accepts_event_stream},
+    early_head::{Asks, EarlyHeadLayer, asks_for_event_stream},
     exchange::{Exchange, ExchangeId},
     final_frame::{Failure, Final, FinalFrameLayer},
     finalize::{FinalizeLayer, FinalizeTracker},
@@ -63,13 +63,46 @@ use crate::{
 /// | [`FinalFrameLayer`] | [by media type](Final::by_media) |
 /// | [`TimeoutsLayer`], of the client | unread 60 s |
 /// | [`DetachLayer`] | off |
-/// | [`EarlyHeadLayer`] | off |
+/// | [`EarlyHeadLayer`] | off; for requests that ask for a stream: [`asks_for_event_stream`] |
 /// | [`AbortLayer`] | each exchange by its id: [`streams`](Self::streams) |
-/// | [`TimeoutsLayer`], of the upstream | head, first frame and idle 120 s, no total |
+/// | [`TimeoutsLayer`], of the upstream | upload 60 s, head 20 min, first frame 5 min, idle 10 min, no total |
 /// | [`FinalizeLayer`] | yours |
 /// | [`TeeLayer`] | the first 1 MiB of each response, as a [`Recording`](crate::tee::Recording) in the exchange |
 ///
 /// For more than these settings put the layers together yourself: this is only their order.
+///
+/// # Requests with bodies
+///
+/// A layer that watches the request's body changes its type, which the services of many would not take, so it is not among
+/// these. Without it the limit on the head counts from the call (a slow upload runs into it), and the one on the upload does
+/// not hold. Where requests have bodies put an [`UploadLayer`](crate::upload) inside; and where they say in their body that
+/// they want a stream, what reads that:
+///
+/// ```
+/// use std::{convert::Infallible, time::Duration};
+/// use bytes::Bytes;
+/// use http::{Request, Response};
+/// use http_body_util::{BodyExt, Channel, Full};
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+/// use tower_lifeline::{
+///     Lifeline, early_head::AsksForStream, finalize::{Ending, FinalizeLayer}, tee::TeeRequestLayer, upload::UploadLayer,
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// let service = ServiceBuilder::new()
+///     .layer(Lifeline::new().layer(FinalizeLayer::new(|_| drop::<Ending>)))
+///     .layer(TeeRequestLayer::new(AsksForStream::sink))
+///     .layer(UploadLayer::new())
+///     .service(service_fn(|request: Request<_>| async {
+///         let body = BodyExt::collect(request.into_body()).await;
+///         Ok::<_, Infallible>(Response::new(Full::new(body.map_or(Bytes::new(), |body| body.to_bytes()))))
+///     }));
+/// let (mut client, body) = Channel::<Bytes>::new(1);
+/// client.send_data("{".into()).await.unwrap(); // And then nothing.
+/// let response = service.oneshot(Request::new(body)).await.unwrap();
+/// assert_eq!(response.status(), 408);
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct Lifeline {
@@ -83,14 +116,16 @@ pub struct Lifeline {
 }
 
 type ChooseDrain = fn(&Parts) -> fn(&response::Parts) -> bool;
-type ChooseEarly = fn(&Parts) -> fn() -> bool;
+type ChooseEarly = fn(&Parts) -> Asks;
 type ChooseHeartbeat = fn(&Parts) -> fn(&response::Parts) -> Heartbeat;
 
 impl Lifeline {
     /// Takes the defaults.
     pub fn new() -> Self {
-        let (minute, two) = (Duration::from_secs(60), Duration::from_secs(120));
-        let limits = Limits::new().head(two).first_frame(two).idle(two).unread(minute);
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        // An answer that is no stream has its head at its end, and models think for minutes between two events.
+        let upstream = Limits::new().head(minutes(20)).first_frame(minutes(5)).idle(minutes(10));
+        let limits = upstream.upload(minutes(1)).unread(minutes(1));
         Self {
             keepalive: Duration::from_secs(15),
             drain: DetachLayer::new(DrainLimits::new()).when(|_| |_| false),
@@ -179,10 +214,8 @@ impl Lifeline {
             streams.handle(exchange.id())
         });
         let early: ChooseEarly = match self.early_head {
-            Some(_) => |request| {
-                if accepts_event_stream(&request.headers) { || true } else { || false }
-            },
-            None => |_| || false,
+            Some(_) => |request| Box::new(asks_for_event_stream(request)),
+            None => |_| Box::new(|| false),
         };
         let early = EarlyHeadLayer::new(self.early_head.unwrap_or(Duration::MAX)).when(early);
         let (unread, timeouts) = self.timeouts.part();

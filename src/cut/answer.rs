@@ -30,7 +30,7 @@ impl Answering {
 
     fn default(&self, cause: &Cause) -> Response<Bytes> {
         let (status, text) = match cause {
-            Cause::TimedOut(timed_out) => (StatusCode::GATEWAY_TIMEOUT, timed_out.to_string()),
+            Cause::TimedOut(timed_out) => (timed_out.status(), timed_out.to_string()),
             cause => {
                 let reason = cause.reason().unwrap_or_else(|| cause.outcome().as_str());
                 (StatusCode::SERVICE_UNAVAILABLE, format!("aborted: {reason}"))
@@ -47,6 +47,10 @@ impl Answering {
         *response.status_mut() = status;
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, plain);
+        if status == StatusCode::REQUEST_TIMEOUT {
+            // RFC 9110, 15.5.9: the rest of the request is not waited for. hyper leaves the field out of HTTP/2.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 }

@@ -2,9 +2,10 @@
 
 use http::{HeaderMap, header};
 
-/// Tells whether `Accept` names `text/event-stream`, with a weight above 0.
+/// Tells whether `Accept` names `text/event-stream`, with a weight above 0, and not `application/json` too.
 ///
-/// Clients that take anything (`*/*`, `text/*`, no `Accept` at all) did not ask for a stream.
+/// Clients that take anything (`*/*`, `text/*`, no `Accept` at all) did not ask for a stream. Those that name both leave the
+/// choice to the server, as every client of MCP has to (Streamable HTTP, "Sending Messages to the Server").
 ///
 /// ```
 /// use http::Request;
@@ -13,15 +14,21 @@ use http::{HeaderMap, header};
 /// let asks = |accept| {
 ///     accepts_event_stream(Request::get("/").header("accept", accept).body(()).unwrap().headers())
 /// };
-/// assert!(asks("application/json, text/event-stream"));
-/// assert!(!asks("application/json, text/event-stream;q=0, */*"));
+/// assert!(asks("text/event-stream, */*"));
+/// assert!(!asks("application/json, text/event-stream"));
+/// assert!(!asks("text/event-stream;q=0, */*"));
 /// ```
 pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
+    names(headers, b"text/event-stream") && !names(headers, b"application/json")
+}
+
+/// Tells whether `Accept` names this media type with a weight above 0.
+fn names(headers: &HeaderMap, media_type: &[u8]) -> bool {
     let values = headers.get_all(header::ACCEPT).iter();
     values.flat_map(|value| split(value.as_bytes(), b',')).any(|range| {
         let mut parts = split(range, b';').map(<[u8]>::trim_ascii);
         let essence = parts.next().unwrap_or_default();
-        essence.eq_ignore_ascii_case(b"text/event-stream") && !parts.any(is_zero_weight)
+        essence.eq_ignore_ascii_case(media_type) && !parts.any(is_zero_weight)
     })
 }
 

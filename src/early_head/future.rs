@@ -3,17 +3,20 @@
 use std::{
     fmt,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use http::{HeaderValue, Response, header};
 use http_body::Body;
 use pin_project::pin_project;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
 use super::{EarlyHead, EarlyHeadBody};
-use crate::exchange::Exchange;
+use crate::{
+    exchange::{Exchange, Upload},
+    timer::Timer,
+};
 
 /// The response future of [`EarlyHeadService`](super::EarlyHeadService).
 #[pin_project] // Nothing is pinned in place: it is `Unpin`, whatever the closure is.
@@ -24,14 +27,17 @@ pub struct EarlyHeadFuture<F, W> {
     /// `None`: never early.
     asked: Option<W>,
     after: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// When the wait began, or when it was asked last.
+    since: Option<Instant>,
+    timer: Timer,
     exchange: Exchange,
 }
 
 impl<F, W> EarlyHeadFuture<F, W> {
     pub(super) fn new(inner: F, asked: Option<W>, after: Duration, exchange: Exchange) -> Self {
         let after = after.max(Duration::from_millis(1));
-        Self { inner: Some(Box::pin(inner)), asked, after, timer: None, exchange }
+        let (inner, timer) = (Some(Box::pin(inner)), Timer::default());
+        Self { inner, asked, after, since: None, timer, exchange }
     }
 }
 
@@ -50,19 +56,29 @@ where
         };
         if let Poll::Ready(result) = inner.as_mut().poll(cx) {
             *this.inner = None;
-            *this.timer = None;
+            *this.timer = Timer::default();
             return Poll::Ready(result.map(|response| response.map(EarlyHeadBody::in_time)));
         }
         let Some(asked) = this.asked else { return Poll::Pending };
         loop {
-            let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(*this.after)));
-            // A future that has spent the budget would keep the timer from telling (truths.md 11), so the clock is asked.
-            if timer.as_mut().poll(cx).is_pending() && Instant::now() < timer.deadline() {
-                return Poll::Pending;
-            }
-            *this.timer = None;
-            if asked() {
+            let now = Instant::now();
+            let since = *this.since.get_or_insert(now);
+            let since = match this.exchange.upload() {
+                Upload::Unwatched => Some(since),
+                Upload::Given(given) => Some(since.max(given)),
+                // The service can not answer yet. Nobody wakes this when that changes: it is looked at when the time has
+                // passed, for whatever changes from now on is not due before that.
+                Upload::Client(_) | Upload::Service(_) => None,
+            };
+            let Some(due) = since.unwrap_or(now).checked_add(*this.after) else {
+                return Poll::Pending; // A time that no clock will reach.
+            };
+            if now < due {
+                ready!(this.timer.poll(due, cx));
+            } else if asked() {
                 break;
+            } else {
+                *this.since = Some(now);
             }
         }
         let Some(inner) = this.inner.take() else { return Poll::Pending };

@@ -32,6 +32,9 @@
 //! # }
 //! ```
 //!
+//! The time counts from the call; with an [`UploadLayer`](crate::upload) inside, from when the service has the whole request:
+//! a head in the middle of an upload would hide a refusal.
+//!
 //! | event | what happens |
 //! |---|---|
 //! | head, service error or panic before the time | handed on untouched |
@@ -65,11 +68,13 @@
 //! frame.
 
 mod accept;
+mod asks;
 mod body;
 mod error;
 mod future;
 #[cfg(test)]
 mod tests;
+mod top_level;
 
 use std::{
     fmt,
@@ -83,7 +88,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use self::{
-    accept::accepts_event_stream, body::EarlyHeadBody, error::LateHead, future::EarlyHeadFuture,
+    accept::accepts_event_stream,
+    asks::{AsksForStream, AsksForStreamSink, asks_for_event_stream},
+    body::EarlyHeadBody,
+    error::LateHead,
+    future::EarlyHeadFuture,
 };
 use crate::{error::BoxError, exchange::Exchange};
 
@@ -105,16 +114,13 @@ pub struct EarlyHeadLayer<F> {
     when: F,
 }
 
-type ByAccept = fn(&Parts) -> fn() -> bool;
+pub(crate) type Asks = Box<dyn FnMut() -> bool + Send>;
 
-impl EarlyHeadLayer<ByAccept> {
-    /// Commits the head after this time, at least 1 ms, for requests whose `Accept` names an event stream:
-    /// [`accepts_event_stream`].
+impl EarlyHeadLayer<fn(&Parts) -> Asks> {
+    /// Commits the head after this time, at least 1 ms, for requests that ask for an event stream by their `Accept`, or by
+    /// their body where that is read: [`asks_for_event_stream`].
     pub const fn new(after: Duration) -> Self {
-        Self {
-            after,
-            when: |request| if accepts_event_stream(&request.headers) { || true } else { || false },
-        }
+        Self { after, when: |request| Box::new(asks_for_event_stream(request)) }
     }
 }
 
@@ -123,17 +129,13 @@ impl<F> EarlyHeadLayer<F> {
     /// has passed once more, as long as it says no: what a request asks for may stand in a body that is still coming in.
     ///
     /// ```
-    /// use std::{sync::{Arc, atomic::{AtomicBool, Ordering}}, time::Duration};
-    /// use tower_lifeline::early_head::{EarlyHeadLayer, accepts_event_stream};
-    ///
-    /// /// Set by whoever reads the request's body, once that says so.
-    /// #[derive(Clone, Default)]
-    /// struct AsksForStream(Arc<AtomicBool>);
+    /// use std::time::Duration;
+    /// use tower_lifeline::early_head::{EarlyHeadLayer, asks_for_event_stream};
     ///
     /// let layer = EarlyHeadLayer::new(Duration::from_secs(15)).when(|request| {
-    ///     let accepts = accepts_event_stream(&request.headers);
-    ///     let asks = request.extensions.get::<AsksForStream>().cloned().unwrap_or_default();
-    ///     move || accepts || asks.0.load(Ordering::Relaxed)
+    ///     let lines = request.uri.path().ends_with("/api/chat"); // Ollama streams lines of JSON.
+    ///     let mut asks = asks_for_event_stream(request);
+    ///     move || !lines && asks()
     /// });
     /// # let _: tower_lifeline::early_head::EarlyHeadService<(), _> = tower_layer::Layer::layer(&layer, ());
     /// ```

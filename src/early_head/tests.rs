@@ -16,9 +16,11 @@ use crate::{
 };
 
 mod accept;
+mod asks;
 mod early;
 mod in_time;
 mod late;
+mod upload;
 mod within;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,7 +33,7 @@ type Answer = Result<Response<Script>, ScriptError>;
 
 /// A request that asks for a stream, and its exchange.
 fn asking() -> (Request<()>, Exchange) {
-    let accept = "application/json, text/event-stream";
+    let accept = "text/event-stream";
     let mut request = Request::post("/").header(header::ACCEPT, accept).body(()).unwrap();
     let exchange = Exchange::of(&mut request);
     (request, exchange)

@@ -24,6 +24,7 @@ mod life;
 mod progress;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use std::{
     fmt,
@@ -38,6 +39,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::life::{Attached, Knife};
 use self::life::{Drain, Life};
+pub(crate) use self::upload::{Upload, UploadState};
 pub use self::{
     cause::{Cause, Outcome},
     drain::{DrainEnd, Drained},
@@ -58,6 +60,7 @@ pub struct Exchange(Arc<Inner>);
 struct Inner {
     id: ExchangeId,
     progress: Progress,
+    upload: upload::Watched,
     life: Mutex<Life>,
     /// Whether the life is settled, to be read without its lock.
     reported: AtomicBool,
@@ -71,6 +74,7 @@ impl Exchange {
         Self(Arc::new(Inner {
             id: ExchangeId::next(),
             progress: Progress::new(),
+            upload: upload::Watched::default(),
             life: Mutex::default(),
             reported: AtomicBool::new(false),
             facts: Mutex::default(),

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
-    Activity, Limit, Limits,
+    Activity, Limit, Limits, TimedOut,
+    head_clock::HeadClock,
     patience::Patience,
     watchdog::{Unread, Watchdog},
 };
@@ -32,7 +33,7 @@ pub struct TimeoutsBody<B> {
 pub(super) struct Clocks {
     exchange: Exchange,
     knife: Knife,
-    pub(super) patience: Patience,
+    patience: Patience,
     limits: Limits,
     pub(super) activity: Activity,
     unread: Option<Arc<Unread>>,
@@ -85,9 +86,20 @@ impl Clocks {
     /// Cuts if the upstream was waited for too long. Returns whether it did.
     pub(super) fn lose_patience(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(timed_out) = self.patience.poll(cx) else { return false };
+        self.cut(timed_out);
+        true
+    }
+
+    /// The same before the head: the service, or the client.
+    pub(super) fn lose_patience_with(&self, waiting: &mut HeadClock, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(timed_out) = waiting.poll(&self.exchange, cx) else { return false };
+        self.cut(timed_out);
+        true
+    }
+
+    fn cut(&self, timed_out: TimedOut) {
         let timed_out = timed_out.at(self.exchange.progress().elapsed());
         self.knife.cut(&Cause::TimedOut(timed_out));
-        true
     }
 }
 

@@ -2,11 +2,15 @@
 
 use std::{error::Error, fmt, time::Duration};
 
+use http::StatusCode;
+
 /// A time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {
-    /// From the call to the response head.
+    /// Before the response head: the client has sent nothing of its unfinished request.
+    Upload,
+    /// The service has sent no response head.
     Head,
     /// From the head to the first byte of the body.
     FirstFrame,
@@ -19,9 +23,10 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// The stable name: `head`, `first_frame`, `idle`, `total`, `unread`.
+    /// The stable name: `upload`, `head`, `first_frame`, `idle`, `total`, `unread`.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Upload => "upload",
             Self::Head => "head",
             Self::FirstFrame => "first_frame",
             Self::Idle => "idle",
@@ -74,6 +79,14 @@ impl TimedOut {
         self.after
     }
 
+    /// The status of an answer in place of the response head: 408 for a request that did not come to its end, else 504.
+    pub const fn status(&self) -> StatusCode {
+        match self.limit {
+            Limit::Upload => StatusCode::REQUEST_TIMEOUT,
+            _ => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
     /// From the start of the exchange to the moment when it was hit; `None` where that is not known.
     pub const fn elapsed(&self) -> Option<Duration> {
         self.elapsed
@@ -84,6 +97,7 @@ impl fmt::Display for TimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (limit, after) = (self.limit, self.after);
         match limit {
+            Limit::Upload => write!(f, "{limit} timeout: nothing of the request for {after:?}"),
             Limit::Head => write!(f, "{limit} timeout: no response head for {after:?}"),
             Limit::FirstFrame => write!(f, "{limit} timeout: no byte of the body for {after:?}"),
             Limit::Idle => write!(f, "{limit} timeout: no progress for {after:?}"),

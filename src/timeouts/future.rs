@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Body;
 
-use super::{ChooseActivity, TimeoutsBody, body::Clocks, watchdog::Watchdog};
+use super::{
+    ChooseActivity, TimeoutsBody, body::Clocks, head_clock::HeadClock, watchdog::Watchdog,
+};
 use crate::cut::CutFuture;
 
 /// The response future of [`Timeouts`](super::Timeouts).
@@ -18,6 +20,7 @@ use crate::cut::CutFuture;
 pub struct TimeoutsFuture<F> {
     pub(super) inner: CutFuture<F, Watchdog>,
     pub(super) clocks: Option<Clocks>,
+    pub(super) waiting: HeadClock,
     pub(super) choose: ChooseActivity,
 }
 
@@ -32,8 +35,9 @@ where
         let this = self.get_mut();
         // The future first: when the head and its deadline come together the head wins.
         let mut polled = this.inner.poll(cx);
+        let waiting = &mut this.waiting;
         if polled.is_pending()
-            && this.clocks.as_mut().is_some_and(|clocks| clocks.lose_patience(cx))
+            && this.clocks.as_ref().is_some_and(|clocks| clocks.lose_patience_with(waiting, cx))
         {
             polled = this.inner.poll(cx);
         }

@@ -10,9 +10,10 @@ use std::time::Duration;
 /// use tower_lifeline::timeouts::Limits;
 ///
 /// let limits = Limits::new()
-///     .head(Duration::from_secs(120))
-///     .first_frame(Duration::from_secs(120))
-///     .idle(Duration::from_secs(120))
+///     .upload(Duration::from_secs(60))
+///     .head(Duration::from_secs(20 * 60)) // An answer that is no stream has its head at its end.
+///     .first_frame(Duration::from_secs(5 * 60))
+///     .idle(Duration::from_secs(10 * 60))
 ///     .total(None)
 ///     .unread(Duration::from_secs(60));
 /// # let _ = tower_lifeline::timeouts::TimeoutsLayer::new(limits);
@@ -20,6 +21,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Limits {
+    pub(super) upload: Option<Duration>,
     pub(super) head: Option<Duration>,
     pub(super) first_frame: Option<Duration>,
     pub(super) idle: Option<Duration>,
@@ -30,10 +32,18 @@ pub struct Limits {
 impl Limits {
     /// Sets no limit yet.
     pub const fn new() -> Self {
-        Self { head: None, first_frame: None, idle: None, total: None, unread: None }
+        Self { upload: None, head: None, first_frame: None, idle: None, total: None, unread: None }
     }
 
-    /// From the call to the response head.
+    /// Before the response head: since the client has sent nothing of its unfinished request, while the service asks for
+    /// more. Holds only with an [`UploadLayer`](crate::upload) inside.
+    pub fn upload(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.upload = after.into();
+        self
+    }
+
+    /// To the response head: from the call, or with an [`UploadLayer`](crate::upload) inside since the service has the whole
+    /// request, or has taken no more of it.
     pub fn head(mut self, after: impl Into<Option<Duration>>) -> Self {
         self.head = after.into();
         self

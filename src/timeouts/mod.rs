@@ -22,7 +22,8 @@
 //!
 //! | limit | from | to | counts |
 //! |---|---|---|---|
-//! | [`head`](Limits::head) | the call | the response head | while somebody waits for it |
+//! | [`upload`](Limits::upload) | the client's last byte of an unfinished request, once the service asks for more | the next | until the response head, with an [`UploadLayer`](crate::upload) inside; without it never |
+//! | [`head`](Limits::head) | the call; with an [`UploadLayer`](crate::upload) inside, since the service has the whole request, or has taken no more of it | the response head | while it, and not the client, is waited for |
 //! | [`first_frame`](Limits::first_frame) | the head | the first byte of the body | while somebody waits for it |
 //! | [`idle`](Limits::idle) | the first byte, then each sign of progress ([`Activity`]) | the next | while somebody waits for it: not while the client does not read |
 //! | [`total`](Limits::total) | the call | the end | always |
@@ -31,7 +32,7 @@
 //! | event | what happens |
 //! |---|---|
 //! | frame, trailers, end, error | handed on unchanged |
-//! | a limit before the head | the inner future is dropped; the answer is 504, or gRPC trailers-only with 4 `DEADLINE_EXCEEDED`, or what [`TimeoutsLayer::answer`] says |
+//! | a limit before the head | the inner future is dropped; the answer is 504 (for `upload` 408 with `connection: close`), or gRPC trailers-only with 4 `DEADLINE_EXCEEDED`, or what [`TimeoutsLayer::answer`] says |
 //! | a limit in the stream | the inner body is dropped at once, polled or not; the next poll gives [`TimedOut`] as an error; then `None` |
 //! | data and a deadline in the same poll | the data |
 //! | the clock jumps | one limit is hit, not many |
@@ -50,6 +51,9 @@
 //! what ends an attempt is not the cause of the end when another follows. The time in which a slow client is waited for is
 //! not the upstream's, so a flood of pings that is always ready hits no idle limit: that is for `total`.
 //!
+//! Without an [`UploadLayer`](crate::upload) nobody knows whether a service that is silent still waits for the rest of its
+//! request: then `head` counts from the call, and a long upload runs into it.
+//!
 //! `total` and `unread` hold while nobody polls, so they need a task for each response: the layer must be called on a tokio
 //! runtime, or these two do nothing. hyper hands on up to half a megabyte to a client that does not read before it stops
 //! asking (truths.md 2), and `unread` begins then. Whoever waits for a silent upstream asks for nothing either: so when the
@@ -64,6 +68,7 @@ mod body;
 mod error;
 mod future;
 mod grpc;
+mod head_clock;
 mod limits;
 mod patience;
 #[cfg(test)]
@@ -82,7 +87,6 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use self::body::Clocks;
 pub use self::{
     activity::Activity,
     body::TimeoutsBody,
@@ -90,6 +94,7 @@ pub use self::{
     future::TimeoutsFuture,
     limits::Limits,
 };
+use self::{body::Clocks, head_clock::HeadClock};
 use crate::{
     cut::{Answer, CutFuture, Reset, Slot},
     exchange::{Cause, Exchange},
@@ -188,13 +193,14 @@ where
 
         let slot = Slot::new();
         let activity = Activity::any_byte(); // Until the head says otherwise.
-        let (hold, mut clocks) = Clocks::start(&exchange, &slot, limits, total, activity);
-        clocks.patience.set(Limit::Head, limits.head);
+        let (hold, clocks) = Clocks::start(&exchange, &slot, limits, total, activity);
+        let waiting = HeadClock::new(limits);
 
         let ours = (exchange, self.layer.answer.clone(), Reset::DEFAULT);
         let call = |request| self.inner.call(request);
         let inner = CutFuture::call(slot, hold, ours, (parts, body), call);
-        TimeoutsFuture { inner, clocks: Some(clocks), choose: self.layer.choose.clone() }
+        let choose = self.layer.choose.clone();
+        TimeoutsFuture { inner, clocks: Some(clocks), waiting, choose }
     }
 }
 

@@ -1,14 +1,14 @@
 //! The limits on the upstream: the time for which it was waited for.
 
 use std::{
-    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::{Limit, TimedOut};
+use crate::timer::Timer;
 
 /// Measures how long the upstream was waited for, and nothing else: not the time in which nobody asked it.
 #[derive(Debug, Default)]
@@ -18,8 +18,7 @@ pub(super) struct Patience {
     since: Option<Instant>,
     /// For how long it was waited before, without progress.
     waited: Duration,
-    /// Made at the first wait, so that a body can be made and dropped without a runtime.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
 }
 
 impl Patience {
@@ -49,16 +48,7 @@ impl Patience {
         let Some(due) = since.checked_add(after.saturating_sub(self.waited)) else {
             return Poll::Pending; // A time that no clock will reach.
         };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        // Set for an earlier wait it is left alone, so that frames stay cheap, unless it would come too late.
-        if timer.deadline() > due {
-            timer.as_mut().reset(due);
-        }
-        ready!(timer.as_mut().poll(cx));
-        if Instant::now() < due {
-            timer.as_mut().reset(due);
-            ready!(timer.as_mut().poll(cx));
-        }
+        ready!(self.timer.poll(due, cx));
         self.limit = None;
         Poll::Ready(TimedOut::new(limit, after))
     }

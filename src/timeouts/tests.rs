@@ -14,6 +14,7 @@ mod activity;
 mod body;
 mod layer;
 mod unread;
+mod upload;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -70,8 +70,8 @@ impl H2 {
         self.send(method, path, headers, true).await
     }
 
-    /// Sends the head of a request whose body follows by [`H2Call::send`].
-    pub async fn open(
+    /// Sends the head of a request whose body is to follow: [`H2Call::send`].
+    pub async fn upload(
         &mut self,
         method: &str,
         path: &str,
@@ -85,7 +85,7 @@ impl H2 {
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
-        end: bool,
+        last: bool,
     ) -> Result<H2Call, H2Next> {
         let mut request = Request::builder().method(method).uri(format!("http://test{path}"));
         for (name, value) in headers {
@@ -93,7 +93,7 @@ impl H2 {
         }
         let request = request.body(()).expect("the test made a request that is none");
         let mut requests = within(LIMIT, self.requests.clone().ready()).await?;
-        let (head, stream) = requests.send_request(request, end).map_err(H2Next::failed)?;
+        let (head, stream) = requests.send_request(request, last).map_err(H2Next::failed)?;
         Ok(H2Call::new(head, stream))
     }
 

@@ -5,29 +5,27 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION},
+    header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION},
     request, response,
 };
 use tower_lifeline::{
     Media,
     abort::{AbortHandle, AbortKind, AbortReason, AbortRegistry},
     detach::DrainLimits,
-    early_head::accepts_event_stream,
+    early_head::asks_for_event_stream,
     exchange::Exchange,
     final_frame::{Failure, Final},
     keepalive::Heartbeat,
     replay::{MakeKey, MemoryStore, ReplayLayer, RequestKey},
-    tee::{Budget, Limit, RequestRecording},
+    tee::{Budget, Limit},
     timeouts::{Limits, TimedOut},
+    usage::Dialect,
 };
 
-use crate::{asks::asks_for_stream, books::Books, options::Options, reply};
+use crate::{books::Books, options::Options, reply};
 
 #[cfg(test)]
 mod tests;
-
-/// Of a request's body; a client that asks for a stream further behind is taken for one that does not.
-const BEGINNING: usize = 64 * 1024;
 
 /// What must be the same besides method, path, query and body for an answer to be served again.
 const EQUAL: [HeaderName; 10] = [
@@ -71,6 +69,7 @@ pub(crate) fn limit_on_client(options: &Options) -> Limits {
 /// How long each part of an exchange may take.
 pub(crate) fn limits_on_upstream(options: &Options) -> Limits {
     Limits::new()
+        .upload(options.upload_timeout)
         .head(options.head_timeout)
         .first_frame(options.first_frame_timeout)
         .idle(options.idle_timeout)
@@ -85,22 +84,21 @@ pub(crate) fn drain_limits(options: &Options) -> DrainLimits {
         .streams(options.drain_streams.unwrap_or(usize::MAX))
 }
 
-/// What of a request is kept, where somebody wants to know whether it asks for a stream.
-pub(crate) fn beginning(early_head: Option<Duration>) -> Limit {
-    Limit::first(if early_head.is_some() { BEGINNING } else { 0 })
-}
-
-/// Whether a request asks for an event stream: its `Accept` says so, or the beginning of its body does once it is there.
+/// Whether a request asks for an event stream: by its body, or its `Accept`.
 ///
-/// What a client of Ollama's asks for in its body are lines of JSON, and a head of the wrong kind would break it.
+/// Ollama and Bedrock have streams of another kind, and a head of the wrong kind would break their clients; Gemini's have it
+/// in the query.
 pub(crate) fn streams(request: &request::Parts) -> impl FnMut() -> bool + use<> {
-    let accepts = accepts_event_stream(&request.headers);
-    let lines = ["/api/chat", "/api/generate"].iter().any(|end| request.uri.path().ends_with(end));
-    let exchange = Exchange::get(&request.extensions).filter(|_| !lines);
-    move || {
-        let body = exchange.as_ref().and_then(Exchange::fact::<RequestRecording>);
-        accepts || body.is_some_and(|RequestRecording(body)| asks_for_stream(&body.to_bytes()))
-    }
+    let path = request.uri.path();
+    let by_address = match Dialect::detect(path, None) {
+        Some(Dialect::Ollama | Dialect::BedrockConverse | Dialect::BedrockInvoke) => Some(false),
+        Some(Dialect::Gemini) if path.contains(":stream") => {
+            Some(request.uri.query().unwrap_or_default().split('&').any(|pair| pair == "alt=sse"))
+        }
+        _ => None,
+    };
+    let mut asks = asks_for_event_stream(request);
+    move || by_address.unwrap_or_else(&mut asks)
 }
 
 /// An event of the type `error` for SSE; everything else is cut, so that no half of an answer passes for a whole one.
@@ -139,9 +137,15 @@ pub(crate) fn aborted(
     }
 }
 
-/// 504 in the same shape, for what hit a limit before its head.
+/// 504 in the same shape, or 408, for what hit a limit before its head.
 pub(crate) fn timed_out(_: &Exchange, error: &TimedOut) -> Response<Bytes> {
-    reply::refusal(StatusCode::GATEWAY_TIMEOUT, &error.to_string(), error.limit().as_str())
+    let status = error.status();
+    let mut answer = reply::refusal(status, &error.to_string(), error.limit().as_str());
+    if status == StatusCode::REQUEST_TIMEOUT {
+        // RFC 9110, 15.5.9: the rest of the request is not waited for. hyper leaves the field out of HTTP/2.
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 /// The answers that are served again, and whom to. `off`: nobody.

@@ -23,7 +23,7 @@ use hyper_util::{
 };
 use tokio::time::{Instant, timeout_at};
 use tower::{BoxError, Service};
-use tower_lifeline::{error::ErrorChain, usage::Dialect};
+use tower_lifeline::{error::ErrorChain, exchange::Exchange, upload::UploadBody, usage::Dialect};
 
 pub(crate) use self::{answer::Answer, error::ForwardError};
 use self::{
@@ -70,12 +70,12 @@ pub(crate) struct Forward {
 
 #[derive(Debug, Clone)]
 enum Client {
-    Plain(legacy::Client<HttpConnector, Upload>),
-    Tls(legacy::Client<HttpsConnector<HttpConnector>, Upload>),
+    Plain(legacy::Client<HttpConnector, UploadBody<Upload>>),
+    Tls(legacy::Client<HttpsConnector<HttpConnector>, UploadBody<Upload>>),
 }
 
 impl Client {
-    fn request(&self, request: Request<Upload>) -> ResponseFuture {
+    fn request(&self, request: Request<UploadBody<Upload>>) -> ResponseFuture {
         match self {
             Self::Plain(client) => client.request(request),
             Self::Tls(client) => client.request(request),
@@ -88,6 +88,7 @@ impl Client {
 struct Outgoing {
     head: request::Parts,
     body: Source,
+    exchange: Exchange,
     repeatable: bool,
     /// Until when the client's body, which waits to be asked for, is not asked for.
     patience: Option<Instant>,
@@ -153,6 +154,7 @@ impl Forward {
         // A client of HTTP/1.0 does not wait (RFC 9110, 10.1.1).
         let expects = parts.version > Version::HTTP_10 && headers::expects_continue(&headers);
         let repeatable = again::is_repeatable(&parts.method, &headers);
+        let exchange = Exchange::get(&parts.extensions).unwrap_or_default();
         let mut request = Request::new(());
         *request.method_mut() = parts.method;
         *request.uri_mut() = self.upstream.uri(&parts.uri)?;
@@ -170,18 +172,20 @@ impl Forward {
             });
         }
         let patience = expects.then(|| Instant::now() + CONTINUE_TIME);
-        let outgoing = Outgoing { head: request.into_parts().0, body, repeatable, patience };
+        let head = request.into_parts().0;
+        let outgoing = Outgoing { head, body, exchange, repeatable, patience };
         Ok((outgoing, upload, begin))
     }
 }
 
 impl Outgoing {
-    fn request(&self, upload: Upload) -> Request<Upload> {
-        Request::from_parts(self.head.clone(), upload)
+    fn request(&self, upload: Upload) -> Request<UploadBody<Upload>> {
+        // What was read ahead is not the upstream's before it takes it.
+        Request::from_parts(self.head.clone(), UploadBody::new(upload, &self.exchange))
     }
 
     /// The request once more, if it may be, and if all of it is still here.
-    fn again(&self, error: &legacy::Error) -> Option<Request<Upload>> {
+    fn again(&self, error: &legacy::Error) -> Option<Request<UploadBody<Upload>>> {
         if !again::is_allowed(error, self.repeatable) {
             return None;
         }

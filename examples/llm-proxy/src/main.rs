@@ -12,13 +12,14 @@ use tower_lifeline::{
     abort::{AbortLayer, AbortRegistry},
     coalesce::CoalesceLayer,
     detach::DetachLayer,
-    early_head::EarlyHeadLayer,
+    early_head::{AsksForStream, EarlyHeadLayer},
     error::ErrorChain,
     final_frame::FinalFrameLayer,
     finalize::FinalizeLayer,
     keepalive::IdleKeepaliveLayer,
     tee::{TeeLayer, TeeRequestLayer},
     timeouts::TimeoutsLayer,
+    upload::UploadLayer,
     usage::TerminatorGuardLayer,
 };
 
@@ -32,7 +33,6 @@ use crate::{
 };
 
 mod admin;
-mod asks;
 mod books;
 mod choices;
 mod forward;
@@ -122,7 +122,8 @@ async fn run(options: Options) -> Result<(), BoxError> {
         .layer(TimeoutsLayer::new(choices::limits_on_upstream(&options)).answer(choices::timed_out))
         .layer(finalize)
         .layer(TeeLayer::recording(choices::capture(options.capture, &captured)))
-        .layer(TeeRequestLayer::recording(choices::beginning(options.early_head)))
+        .layer(TeeRequestLayer::new(AsksForStream::sink))
+        .layer(UploadLayer::new())
         .layer(choices::replay(&options, &captured))
         .layer(TerminatorGuardLayer)
         .layer(TeeLayer::usage())

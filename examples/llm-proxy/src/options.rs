@@ -51,16 +51,22 @@ pub(crate) struct Options {
     #[arg(long, value_name = "D", default_value = "15s", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) keepalive: Limit<Duration>,
 
-    /// End an exchange whose upstream sends no response head for so long, or `off`
-    #[arg(long, value_name = "D", default_value = "120s", value_parser = interval, allow_hyphen_values = true)]
+    /// End an exchange whose upstream has sent no response head for so long, or `off`: since it was given the whole
+    /// request, or while bytes of that wait which it does not take. An answer that is no stream has its head at its end
+    #[arg(long, value_name = "D", default_value = "20m", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) head_timeout: Limit<Duration>,
 
+    /// Before the response head, end an exchange whose client has sent nothing of its unfinished request for so long
+    /// (408), or `off`
+    #[arg(long, value_name = "D", default_value = "60s", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) upload_timeout: Limit<Duration>,
+
     /// End a response whose first byte does not follow its head for so long, or `off`
-    #[arg(long, value_name = "D", default_value = "120s", value_parser = interval, allow_hyphen_values = true)]
+    #[arg(long, value_name = "D", default_value = "5m", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) first_frame_timeout: Limit<Duration>,
 
     /// End a stream that makes no progress for so long, or `off`; comments and pings are no progress
-    #[arg(long, value_name = "D", default_value = "120s", value_parser = interval, allow_hyphen_values = true)]
+    #[arg(long, value_name = "D", default_value = "10m", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) idle_timeout: Limit<Duration>,
 
     /// End an exchange that has taken so long, whatever it does, or `off`
@@ -72,9 +78,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "D", default_value = "60s", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) unread_timeout: Limit<Duration>,
 
-    /// When the upstream has sent no head for so long, begin an event stream to a client that asked for one
-    /// and keep it alive, or `off`. The bodies of Ollama's /api/chat and /api/generate ask for NDJSON,
-    /// which gets none; an `Accept: text/event-stream` always does
+    /// When the upstream has sent no head for so long since it was given the whole request, begin an event stream to a
+    /// client that asked for one and keep it alive, or `off`. Asked for by `"stream": true` in a JSON body, by an
+    /// `Accept` that names text/event-stream and not application/json too, or for Gemini by `alt=sse`; never on the
+    /// paths of Ollama and Bedrock, whose streams are of another kind
     #[arg(long, value_name = "D", default_value = "off", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) early_head: Limit<Duration>,
 

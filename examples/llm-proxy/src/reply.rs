@@ -80,7 +80,7 @@ pub(crate) fn refusal(status: StatusCode, message: &str, code: &str) -> Response
     let kind = match status {
         StatusCode::BAD_GATEWAY => "upstream",
         StatusCode::SERVICE_UNAVAILABLE => "aborted",
-        StatusCode::GATEWAY_TIMEOUT => "timeout",
+        StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => "timeout",
         _ => "refused",
     };
     let body = Refusal { kind: "error", error: Why { kind, message, code } };

@@ -18,8 +18,10 @@ fn an_event_stream_is_found_wherever_it_is_named() {
         "text/event-stream",
         "Text/Event-Stream",
         "  text/event-stream\t",
-        "application/json, text/event-stream",
-        "application/json,text/event-stream,*/*",
+        "text/html, text/event-stream",
+        "text/html,text/event-stream,*/*",
+        "application/json;q=0, text/event-stream",
+        "application/jsonl, text/event-stream",
         ", ,text/event-stream,,",
         "text/event-stream;charset=utf-8",
         "text/event-stream ; q=0.5",
@@ -37,7 +39,20 @@ fn an_event_stream_is_found_wherever_it_is_named() {
     for value in asks {
         assert!(accepts(&[value]), "{value}");
     }
-    assert!(accepts(&["application/json", "text/event-stream"]), "in a second field");
+    assert!(accepts(&["text/html", "text/event-stream"]), "in a second field");
+}
+
+#[test]
+fn a_client_that_takes_json_too_leaves_the_choice_to_the_server() {
+    for value in [
+        "application/json, text/event-stream",
+        "text/event-stream,application/json",
+        "text/event-stream, Application/JSON;q=0.1",
+        "text/event-stream, application/json; charset=utf-8",
+    ] {
+        assert!(!accepts(&[value]), "{value}");
+    }
+    assert!(!accepts(&["application/json", "text/event-stream"]), "in a second field");
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl H2Call {
         Self { head, stream }
     }
 
-    /// Sends a piece of the request's body, or its last one.
+    /// Sends a piece of the request's body; what the server does not take yet is kept and sent when it does.
     pub fn send(&mut self, data: impl Into<Bytes>, last: bool) -> Result<(), H2Next> {
         self.stream.send_data(data.into(), last).map_err(H2Next::failed)
     }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Serialize;
 use tower_lifeline::{
     abort::AbortReason,
-    exchange::{DrainEnd, Drained, Exchange, Outcome},
+    exchange::{Cause, DrainEnd, Drained, Exchange, Outcome},
     finalize::Ending,
     replay::Replayed,
     tee::Recording,
@@ -198,7 +198,10 @@ fn status(ending: &Ending) -> Option<StatusCode> {
         Outcome::Disconnected => given.filter(|_| !is_ours(ending)),
         // It ended before the head: the answer is made outside of where endings are observed, and comes now.
         Outcome::Aborted => given.or(Some(StatusCode::SERVICE_UNAVAILABLE)),
-        Outcome::TimedOut => given.or(Some(StatusCode::GATEWAY_TIMEOUT)),
+        Outcome::TimedOut => given.or_else(|| match ending.exchange.cause() {
+            Some(Cause::TimedOut(hit)) => Some(hit.status()),
+            _ => None,
+        }),
         // Without a body it may end before its head has come out.
         _ => given.or(ending.status),
     }

@@ -11,6 +11,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_lifeline::{
     Media,
     abort::{AbortBody, AbortHandle, AbortRegistry},
+    early_head::AsksForStream,
     exchange::Exchange,
     final_frame::FinalFrameBody,
     keepalive::{Heartbeat, IdleKeepaliveBody},
@@ -19,8 +20,8 @@ use tower_lifeline::{
 };
 
 use super::{
-    BEGINNING, beginning, capture, capture_total, drain_limits, final_frame, handle, heartbeat,
-    never_if_off, streams, timed_out,
+    capture, capture_total, drain_limits, final_frame, handle, heartbeat, never_if_off, streams,
+    timed_out,
 };
 use crate::{options::Options, testing::soon};
 
@@ -151,23 +152,30 @@ fn a_drain_without_a_limit_has_none() {
 }
 
 #[test]
-fn a_limit_that_was_hit_before_the_head_is_a_504_of_the_shape_of_all_errors() {
-    let error = TimedOut::new(timeouts::Limit::Head, Duration::from_millis(1500));
-    let response = timed_out(&Exchange::new(), &error);
-    assert_eq!(response.status(), 504);
-    let message = "head timeout: no response head for 1.5s";
-    let expected = format!(
-        r#"{{"error":{{"code":"head","message":"{message}","type":"timeout"}},"type":"error"}}"#
-    );
-    let body: serde_json::Value = serde_json::from_slice(&response.into_body()).unwrap();
-    assert_eq!(body.to_string(), expected);
+fn a_limit_that_was_hit_before_the_head_is_a_504_or_408_of_the_shape_of_all_errors() {
+    use timeouts::Limit;
+    for (limit, status, message, close) in [
+        (Limit::Head, 504, "head timeout: no response head for 1.5s", None),
+        (Limit::Total, 504, "total timeout: not finished in 1.5s", None),
+        (Limit::Upload, 408, "upload timeout: nothing of the request for 1.5s", Some("close")),
+    ] {
+        let error = TimedOut::new(limit, Duration::from_millis(1500));
+        let response = timed_out(&Exchange::new(), &error);
+        assert_eq!(response.status(), status);
+        let connection = response.headers().get("connection").map(|value| value.to_str().unwrap());
+        assert_eq!(connection, close);
+        let expected = format!(
+            r#"{{"error":{{"code":"{limit}","message":"{message}","type":"timeout"}},"type":"error"}}"#
+        );
+        let body: serde_json::Value = serde_json::from_slice(&response.into_body()).unwrap();
+        assert_eq!(body.to_string(), expected);
+    }
 }
 
 /// Whether a request with this `Accept` is taken for one that asks for a stream, before its body is there and after.
 async fn asks(path: &str, accept: &str, body: &str) -> [bool; 2] {
     let seen = Arc::new(Mutex::new(None));
-    let reader = TeeRequestLayer::recording(beginning(Some(Duration::ZERO)));
-    let service = reader.layer(service_fn({
+    let service = TeeRequestLayer::new(AsksForStream::sink).layer(service_fn({
         let seen = seen.clone();
         move |request: Request<TeeBody<Full<Bytes>, _>>| {
             let (head, body) = request.into_parts();
@@ -190,20 +198,44 @@ async fn asks(path: &str, accept: &str, body: &str) -> [bool; 2] {
 }
 
 #[tokio::test]
-async fn a_request_asks_for_a_stream_by_its_accept_or_by_the_beginning_of_its_body() {
+async fn a_request_asks_for_a_stream_by_its_body_or_its_accept() {
     let stream = r#"{"stream": true}"#;
-    for path in ["/v1/chat/completions", "/v1/messages", "/"] {
-        assert_eq!(asks(path, "text/event-stream", "").await, [true, true]);
+    let sse = "text/event-stream";
+    for path in ["/v1/chat/completions", "/v1/messages", "/", "/v1/models/x:generateContent"] {
+        assert_eq!(asks(path, sse, "").await, [true, true]);
         assert_eq!(asks(path, "application/json", stream).await, [false, true]);
         assert_eq!(asks(path, "*/*", r#"{"stream": false}"#).await, [false, false]);
+        // MCP: the server has the choice.
+        assert_eq!(asks(path, "application/json, text/event-stream", "{}").await, [false, false]);
     }
-    let filler = |length| format!(r#"{{"a":"{}","stream":true}}"#, "x".repeat(length));
-    let around = filler(0).len();
-    assert_eq!(asks("/", "*/*", &filler(BEGINNING - around)).await, [false, true]);
-    assert_eq!(asks("/", "*/*", &filler(BEGINNING)).await, [false, false], "it is too far behind");
-    // Ollama streams lines of JSON.
-    for path in ["/api/chat", "/ollama/api/generate"] {
-        assert_eq!(asks(path, "*/*", stream).await, [false, false], "{path}");
-        assert_eq!(asks(path, "text/event-stream", stream).await, [true, true], "{path}");
+}
+
+#[tokio::test]
+async fn a_stream_of_another_kind_is_none_whatever_the_request_says() {
+    let stream = r#"{"stream": true}"#;
+    for path in [
+        "/api/chat",
+        "/ollama/api/generate",
+        "/model/anthropic.claude/converse-stream",
+        "/model/anthropic.claude/invoke-with-response-stream",
+    ] {
+        assert_eq!(asks(path, "text/event-stream", stream).await, [false, false], "{path}");
     }
+}
+
+#[tokio::test]
+async fn gemini_is_asked_for_a_stream_of_events_in_the_query() {
+    let path = "/v1beta/models/gemini:streamGenerateContent";
+    for (query, expect) in [
+        ("", false),
+        ("?alt=json", false),
+        ("?key=alt=sse", false),
+        ("?alt=sse", true),
+        ("?key=k&alt=sse", true),
+    ] {
+        let target = format!("{path}{query}");
+        assert_eq!(asks(&target, "*/*", "{}").await, [expect, expect], "{target}");
+    }
+    // Without it, it is an array of JSON.
+    assert_eq!(asks(path, "text/event-stream", "{}").await, [false, false]);
 }

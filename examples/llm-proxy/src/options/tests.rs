@@ -22,9 +22,11 @@ fn nothing_given_means_the_documented_defaults() {
     assert_eq!(options.admin_token, None);
     assert_eq!(options.upstream, None);
     assert_eq!(options.keepalive, Some(Duration::from_secs(15)));
-    for limit in [options.head_timeout, options.first_frame_timeout, options.idle_timeout] {
-        assert_eq!(limit, Some(Duration::from_secs(120)));
-    }
+    let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+    assert_eq!(options.head_timeout, minutes(20));
+    assert_eq!(options.upload_timeout, minutes(1));
+    assert_eq!(options.first_frame_timeout, minutes(5));
+    assert_eq!(options.idle_timeout, minutes(10));
     assert_eq!(options.total_timeout, None);
     assert_eq!(options.unread_timeout, Some(Duration::from_secs(60)));
     assert_eq!(options.early_head, None);
@@ -52,6 +54,7 @@ fn every_option_can_be_given() {
         "--upstream=h2c://127.0.0.1:11434/base/",
         "--keepalive=500ms",
         "--head-timeout=1ms",
+        "--upload-timeout=8ms",
         "--first-frame-timeout=2ms",
         "--idle-timeout=3ms",
         "--total-timeout=4ms",
@@ -83,8 +86,9 @@ fn every_option_can_be_given() {
         options.unread_timeout,
         options.early_head,
         options.drain,
+        options.upload_timeout,
     ];
-    assert_eq!(limits, [1, 2, 3, 4, 5, 6, 7].map(|ms| Some(Duration::from_millis(ms))));
+    assert_eq!(limits, [1, 2, 3, 4, 5, 6, 7, 8].map(|ms| Some(Duration::from_millis(ms))));
     assert_eq!((options.drain_bytes, options.drain_streams), (Some(8), Some(9)));
     assert_eq!(options.grace, Some(Duration::ZERO));
     assert_eq!(options.capture, Some(65536));
@@ -96,9 +100,10 @@ fn every_option_can_be_given() {
     assert_eq!(options.layers, Layers::None);
 }
 
-const DURATIONS: [&str; 10] = [
+const DURATIONS: [&str; 11] = [
     "--keepalive",
     "--head-timeout",
+    "--upload-timeout",
     "--first-frame-timeout",
     "--idle-timeout",
     "--total-timeout",
@@ -124,9 +129,8 @@ fn off_switches_a_limit_off() {
         DURATIONS.iter().chain(&others).map(|option| format!("{option}=off")).collect();
     let options = read(&off.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
     assert_eq!(options.keepalive, None);
-    for limit in [options.head_timeout, options.first_frame_timeout, options.idle_timeout] {
-        assert_eq!(limit, None);
-    }
+    assert_eq!((options.head_timeout, options.upload_timeout), (None, None));
+    assert_eq!((options.first_frame_timeout, options.idle_timeout), (None, None));
     assert_eq!((options.total_timeout, options.unread_timeout), (None, None));
     assert_eq!((options.early_head, options.drain), (None, None));
     assert_eq!((options.drain_bytes, options.drain_streams), (None, None));
@@ -229,9 +233,10 @@ fn help_explains_every_option_with_its_default() {
         assert!(options.contains(&format!("[default: {default}")), "{default}");
     }
     let count = |default: &str| options.matches(&format!("[default: {default}]")).count();
-    assert_eq!([count("120s"), count("60s"), count("5s")], [3, 1, 1]);
+    assert_eq!([count("20m"), count("5m"), count("10m")], [1, 1, 1]);
+    assert_eq!([count("60s"), count("5s")], [2, 1]);
     assert_eq!([count("off"), count("1MiB"), count("256MiB"), count("100")], [4, 2, 2, 1]);
-    assert_eq!(options.matches("[default:").count(), 24);
+    assert_eq!(options.matches("[default:").count(), 25);
 }
 
 #[test]

@@ -166,3 +166,79 @@ async fn a_client_that_leaves_while_it_waits_lets_the_upstream_go() {
         says(&ending, [("outcome", json!("disconnected")), ("status", json!(200))]);
     }
 }
+
+/// A question that says only at its end that it asks for a stream.
+fn at_the_end(path: &str, length: usize, last: &str) -> String {
+    let message = r#"{"role":"user","content":"\"stream\": false \\"},"#;
+    let messages = message.repeat(length / message.len());
+    let body = format!(r#"{{"messages":[{messages}{{"stream":false}}],{last}}}"#);
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn a_body_asks_for_a_stream_behind_any_number_of_messages() {
+    for length in [200 * 1024, 10 * 1024 * 1024] {
+        let upstream = Upstream::start([Play::new().stall()]).await;
+        let options = ["--early-head=300ms", "--head-timeout=1s"];
+        let proxy = Proxy::before(upstream.addr(), &options).await;
+        for (last, status) in [
+            (r#""stream":true"#, 200),
+            (r#""str\u0065am" : true"#, 200),
+            (r#""stream":true,"stream":false"#, 504),
+            (r#""options":{"stream":true}"#, 504),
+            (r#""stream":"true""#, 504),
+        ] {
+            let question = at_the_end("/v1/chat/completions", length, last);
+            let client = Client::send(&proxy, question).await;
+            assert_eq!(client.status, status, "{length} {last}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_late_json_answer_to_a_client_that_takes_both_is_its_answer() {
+    // An MCP client asks so, and the server chooses.
+    let result = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}"#;
+    let question = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let accept = "accept: application/json, text/event-stream\r\n";
+    let request =
+        post("/mcp", &question).replace("host: test\r\n", &format!("host: x\r\n{accept}"));
+    let length = result.len();
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{result}"
+    );
+    let upstream =
+        Upstream::start([Play::new().sleep(Duration::from_millis(600)).send(answer)]).await;
+    let proxy = Proxy::before(upstream.addr(), &["--early-head=100ms"]).await;
+    let mut client = H1::connect(proxy.addr).await.unwrap();
+    client.send(request).await.unwrap();
+    let (head, body) = whole(&mut client).await;
+    assert_eq!(head.header("content-type"), Some("application/json"));
+    assert_eq!(body.to_string(), serde_json::from_str::<Value>(result).unwrap().to_string());
+    says(&proxy.ending().await, [("outcome", json!("completed")), ("status", json!(200))]);
+}
+
+#[tokio::test]
+async fn gemini_is_asked_in_the_query_and_streams_of_another_kind_never_have_an_early_head() {
+    let upstream = Upstream::start([Play::new().stall()]).await;
+    let options = ["--early-head=100ms", "--head-timeout=500ms"];
+    let proxy = Proxy::before(upstream.addr(), &options).await;
+    let gemini = "/v1beta/models/gemini-2.5-pro:streamGenerateContent";
+    for (target, status) in [
+        (format!("{gemini}?alt=sse"), 200),
+        (format!("{gemini}?key=k&alt=sse"), 200),
+        (gemini.into(), 504),
+        ("/api/chat".into(), 504),
+        ("/api/generate".into(), 504),
+        ("/model/anthropic.claude/converse-stream".into(), 504),
+        ("/model/anthropic.claude/invoke-with-response-stream".into(), 504),
+    ] {
+        let body = json!({"stream": target != gemini && status == 504, "contents": []});
+        let request = post(&target, &body);
+        let accept = if status == 504 { "text/event-stream" } else { "*/*" };
+        let request =
+            request.replace("host: test\r\n", &format!("host: x\r\naccept: {accept}\r\n"));
+        assert_eq!(Client::send(&proxy, request).await.status, status, "{target}");
+    }
+}

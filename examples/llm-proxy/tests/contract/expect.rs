@@ -124,14 +124,14 @@ async fn the_body_of_an_h2_client_is_held_back_too() {
     let (listener, proxy) = start().await;
     let mut client = H2::connect(proxy.addr).await.unwrap();
     let expects = [("expect", "100-continue"), ("content-length", "8")];
-    let call = client.open("POST", "/", &expects).await.unwrap();
+    let call = client.upload("POST", "/", &expects).await.unwrap();
     let mut upstream = asked(&listener).await;
     upstream.write_all(REFUSAL).await.unwrap();
     let (head, mut body) = call.head(LIMIT).await.unwrap();
     assert_eq!(head.status, 401);
     assert_eq!(body.rest(LIMIT).await, (b"no".to_vec(), H2Next::End));
 
-    let mut call = client.open("POST", "/", &expects).await.unwrap();
+    let mut call = client.upload("POST", "/", &expects).await.unwrap();
     call.send("question", true).unwrap();
     let mut upstream = asked(&listener).await;
     timeout(MOMENT, upstream.read_u8()).await.unwrap_err();

@@ -22,7 +22,7 @@ async fn post(wire: Wire, proxy: SocketAddr, body: &[u8]) -> (u16, Vec<u8>) {
         Wire::H1 => send(proxy, "POST", "", body).await,
         Wire::H2 => {
             let mut client = H2::connect(proxy).await.unwrap();
-            let mut call = client.open("POST", "/", &[]).await.unwrap();
+            let mut call = client.upload("POST", "/", &[]).await.unwrap();
             call.send(body.to_vec(), true).unwrap();
             let (head, mut answer) = call.head(LIMIT).await.unwrap();
             (head.status.as_u16(), answer.rest(LIMIT).await.0)
