@@ -13,7 +13,7 @@
 //! | [`DetachLayer`](detach) | goes on reading after the client left, bounded, so that its cost is known | no |
 //! | [`EarlyHeadLayer`](early_head) | commits the head of a stream whose upstream takes long for its own | no |
 //! | [`AbortLayer`](abort) | ends a response from outside at once, with a reason | cuts |
-//! | [`TimeoutsLayer`](timeouts) | ends a response that takes too long: head, first frame, idle, total, unread | cuts |
+//! | [`TimeoutsLayer`](timeouts) | ends a response that takes too long: upload, head, first frame, idle, total, unread | cuts |
 //! | [`UploadLayer`](upload) | watches the request's body, so that a slow upload is not taken for a slow service | no |
 //! | [`FinalizeLayer`](finalize) | calls a hook exactly once with the truth about how it ended | no |
 //! | `IncludeUsageLayer` (feature `usage`) | asks an OpenAI upstream for the usage, and keeps it from a client that did not | one member, one event |

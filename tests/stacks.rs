@@ -8,11 +8,13 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_lifeline::{
     abort::{AbortHandle, AbortLayer},
+    early_head::AsksForStream,
     error::BoxError,
     final_frame::FinalFrameLayer,
     finalize::FinalizeLayer,
     keepalive::IdleKeepaliveLayer,
     tee::{Limit, TeeLayer, TeeRequestLayer},
+    upload::UploadLayer,
 };
 
 #[tokio::test]
@@ -20,6 +22,8 @@ async fn every_layer_goes_under_axums_router_layer() {
     let root = AbortHandle::new();
     let app: Router = Router::new()
         .route("/", get(|| async { "hi" }))
+        .layer(UploadLayer::new())
+        .layer(TeeRequestLayer::new(AsksForStream::sink))
         .layer(TeeRequestLayer::recording(Limit::first(10)))
         .layer(TeeLayer::recording(Limit::first(10)))
         .layer(FinalizeLayer::new(|_| |ending| println!("{ending:?}")))

@@ -17,6 +17,7 @@ use tower::{Layer, Service, ServiceExt, service_fn, util::BoxService};
 use tower_lifeline::{
     exchange::{Exchange, Outcome},
     tee::{Limit, Recording, TeeRequestLayer},
+    upload::UploadLayer,
 };
 
 use crate::{
@@ -74,6 +75,7 @@ fn readiness_is_the_services_own() {
     }
     let layer = TeeRequestLayer::recording(Limit::first(1));
     assert_ready_as_told::<Script, _>(layer.layer(Readiness::new()), "TeeRequest");
+    assert_ready_as_told::<Script, _>(UploadLayer::new().layer(Readiness::new()), "Upload");
 }
 
 // That it is of the same type is what `Boxed` says.

@@ -22,6 +22,7 @@ use tower_lifeline::{
     keepalive::{Heartbeat, IdleKeepaliveBody, IdleKeepaliveLayer},
     tee::{TeeBody, TeeLayer, TeeRequestLayer},
     timeouts::{Activity, Limits, TimeoutsBody, TimeoutsLayer},
+    upload::UploadLayer,
 };
 
 #[cfg(feature = "replay")]
@@ -70,11 +71,12 @@ pub(crate) enum Part {
     #[cfg(feature = "replay")]
     Replay,
     IncludeUsage,
+    Upload,
 }
 
 /// All of them, and none that is ever hit: what they do is for their own tests.
 fn limits() -> Limits {
-    Limits::new().head(AGES).first_frame(AGES).idle(AGES).total(AGES).unread(AGES)
+    Limits::new().upload(AGES).head(AGES).first_frame(AGES).idle(AGES).total(AGES).unread(AGES)
 }
 
 type ChooseDrain = fn(&Parts) -> fn(&http::response::Parts) -> bool;
@@ -267,6 +269,21 @@ static ALL: &[Subject] = &[
             let (head, body) = response.into_parts();
             async {
                 Ok(Response::from_parts(head, tee.oneshot(Request::new(body)).await?.into_body()))
+            }
+        }))
+    }),
+    // The same.
+    Subject::without_layer("UploadLayer", &[Part::Upload], |upstream, _| {
+        boxed(upstream.and_then(move |response: Response<Script>| {
+            let upload = UploadLayer::new().layer(service_fn(|request: Request<_>| {
+                ready(Ok(Response::new(request.into_body())))
+            }));
+            let (head, body) = response.into_parts();
+            async {
+                Ok(Response::from_parts(
+                    head,
+                    upload.oneshot(Request::new(body)).await?.into_body(),
+                ))
             }
         }))
     }),

@@ -161,7 +161,7 @@ impl Forward {
         *request.headers_mut() = headers;
         // Over HTTP/1 what is not repeatable is sent once more only if nothing of it was sent before.
         let terms = Terms { keep: repeatable || protocol != Protocol::Http1, expects };
-        let (begin, begun) = answer::watch();
+        let (begin, begun) = answer::watch(exchange.clone());
         let (body, upload) = Source::new(body, begun, &self.uploads, terms);
         if expects {
             let ask = body.asker();

@@ -9,6 +9,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::watch;
+use tower_lifeline::{
+    exchange::{Cause, Exchange},
+    timeouts::Limit,
+};
 
 /// The answer's side: to be dropped when there is none.
 #[derive(Debug)]
@@ -16,11 +20,14 @@ pub(super) struct Begin(watch::Sender<bool>);
 
 /// The upload's side.
 #[derive(Debug)]
-pub(super) struct Begun(watch::Receiver<bool>);
+pub(super) struct Begun {
+    begun: watch::Receiver<bool>,
+    exchange: Exchange,
+}
 
-pub(super) fn watch() -> (Begin, Begun) {
+pub(super) fn watch(exchange: Exchange) -> (Begin, Begun) {
     let (begin, begun) = watch::channel(false);
-    (Begin(begin), Begun(begun))
+    (Begin(begin), Begun { begun, exchange })
 }
 
 impl Begin {
@@ -34,7 +41,12 @@ impl Begun {
     /// Waits for the end of the answer if it has begun.
     pub(super) async fn answered(&mut self) {
         // It fails when the answer is dropped.
-        let _ = self.0.wait_for(|begun| !begun).await;
+        let _ = self.begun.wait_for(|begun| !begun).await;
+    }
+
+    /// Whether the client was given up because it did not send on.
+    pub(super) fn gave_client_up(&self) -> bool {
+        matches!(self.exchange.cause(), Some(Cause::TimedOut(hit)) if hit.limit() == Limit::Upload)
     }
 }
 

@@ -247,7 +247,9 @@ where
         }
         coop::consume_budget().await;
     }
-    let _ = timeout(DRAIN_TIME, drain(body.as_mut())).await;
+    if !begun.gave_client_up() {
+        let _ = timeout(DRAIN_TIME, drain(body.as_mut())).await;
+    }
 }
 
 async fn drain<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {

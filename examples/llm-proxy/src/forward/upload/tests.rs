@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tower::BoxError;
-use tower_lifeline::error::ErrorChain;
+use tower_lifeline::{error::ErrorChain, exchange::Exchange};
 
 use super::{Budget, DRAIN_BYTES, DRAIN_TIME, READ_AHEAD, Source, Terms, Upload, budget::OVERHEAD};
 use crate::forward::answer;
@@ -30,7 +30,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let (_, begun) = answer::watch();
+    let (_, begun) = answer::watch(Exchange::new());
     Source::new(body, begun, budget, terms)
 }
 
