@@ -8,6 +8,7 @@
 //! | [`H1`], [`dechunk`], [`Head`] | a client that sends, reads, stalls and leaves as told, byte for byte |
 //! | [`H2`], [`H2Call`], [`H2Body`] | the same with frames, windows and resets |
 //! | [`Upstream`], [`Play`] | a server that sends right or broken bytes and sees its peer leave |
+//! | [`H2Upstream`], [`H2Play`] | the same over HTTP/2: it refuses streams and goes away |
 //!
 //! `Script` and `Log` keep tokio's time, so a test may start paused. The wire pieces use real sockets: real time there.
 //! Every instant is a `tokio::time::Instant`, so a log and an upstream can be compared.
@@ -35,6 +36,7 @@ mod dechunk;
 mod gate;
 mod h1;
 mod h2;
+mod h2_upstream;
 mod head;
 mod log;
 mod script;
@@ -46,6 +48,7 @@ pub use self::dechunk::{Dechunked, dechunk};
 pub use self::gate::Gate;
 pub use self::h1::{H1, How, ReadEnd};
 pub use self::h2::{H2, H2Body, H2Call, H2Next};
+pub use self::h2_upstream::{H2Conn, H2Play, H2Upstream};
 pub use self::head::Head;
 pub use self::log::{Event, Log};
 pub use self::script::{Eos, Script, ScriptError};

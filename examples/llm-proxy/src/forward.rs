@@ -11,21 +11,28 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
+    request,
 };
 use http_body::Body;
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
+    client::legacy::{self, ResponseFuture, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use tokio::time::{Instant, timeout_at};
 use tower::{BoxError, Service};
-use tower_lifeline::{exchange::Exchange, upload::UploadBody, usage::Dialect};
+use tower_lifeline::{error::ErrorChain, exchange::Exchange, upload::UploadBody, usage::Dialect};
 
 pub(crate) use self::{answer::Answer, error::ForwardError};
-use self::{answer::Begin, upload::Upload};
+use self::{
+    answer::Begin,
+    upload::{Budget, Source, Terms, Upload},
+};
 use crate::upstream::{Protocol, Upstream};
 
+mod again;
 mod answer;
 mod error;
 mod headers;
@@ -39,11 +46,26 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// ... and all of a connection together: so much that one slow reader never starves its siblings.
 const CONNECTION_WINDOW: u32 = 256 * 1024 * 1024;
 
+/// A client that waits to be told that its body is wanted is told so after this time in any case.
+const CONTINUE_TIME: Duration = Duration::from_secs(1);
+
+/// What an upstream costs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits {
+    /// A connection that was idle for so long is not used again.
+    pub(crate) idle: Option<Duration>,
+    /// Memory of all request bodies that are read ahead or held.
+    pub(crate) uploads: Option<usize>,
+}
+
 /// Sends requests to the upstream. Cheap to clone; all clones share the connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Forward {
     upstream: Arc<Upstream>,
     client: Client,
+    /// Makes a connection for each request.
+    fresh: Client,
+    uploads: Budget,
 }
 
 #[derive(Debug, Clone)]
@@ -52,9 +74,29 @@ enum Client {
     Tls(legacy::Client<HttpsConnector<HttpConnector>, UploadBody<Upload>>),
 }
 
+impl Client {
+    fn request(&self, request: Request<UploadBody<Upload>>) -> ResponseFuture {
+        match self {
+            Self::Plain(client) => client.request(request),
+            Self::Tls(client) => client.request(request),
+        }
+    }
+}
+
+/// A request as the upstream is to see it, as often as it is sent.
+#[derive(Debug)]
+struct Outgoing {
+    head: request::Parts,
+    body: Source,
+    exchange: Exchange,
+    repeatable: bool,
+    /// Until when the client's body, which waits to be asked for, is not asked for.
+    patience: Option<Instant>,
+}
+
 impl Forward {
     /// Reads the platform's root certificates if the upstream is `https`: that is what can fail.
-    pub(crate) fn new(upstream: Upstream) -> io::Result<Self> {
+    pub(crate) fn new(upstream: Upstream, limits: Limits) -> io::Result<Self> {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -62,11 +104,17 @@ impl Forward {
         builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(limits.idle)
+            .http2_only(upstream.protocol() == Protocol::Http2)
+            .http2_max_send_buf_size(STREAM_WINDOW as usize)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW);
-        let client = match upstream.protocol() {
-            Protocol::Http1 => Client::Plain(builder.build(tcp)),
-            Protocol::Http2 => Client::Plain(builder.http2_only(true).build(tcp)),
+        let mut unpooled = builder.clone();
+        unpooled.pool_max_idle_per_host(0);
+        let [client, fresh] = match upstream.protocol() {
+            Protocol::Http1 | Protocol::Http2 => {
+                [&builder, &unpooled].map(|builder| Client::Plain(builder.build(tcp.clone())))
+            }
             Protocol::Tls => {
                 tcp.enforce_http(false);
                 let tls = HttpsConnectorBuilder::new()
@@ -74,17 +122,15 @@ impl Forward {
                     .https_only()
                     .enable_all_versions()
                     .wrap_connector(tcp);
-                Client::Tls(builder.build(tls))
+                [&builder, &unpooled].map(|builder| Client::Tls(builder.build(tls.clone())))
             }
         };
-        Ok(Self { upstream: Arc::new(upstream), client })
+        let uploads = Budget::new(limits.uploads);
+        Ok(Self { upstream: Arc::new(upstream), client, fresh, uploads })
     }
 
-    /// The same request as the upstream is to see it.
-    fn readdress<B>(
-        &self,
-        request: Request<B>,
-    ) -> Result<(Request<UploadBody<Upload>>, Begin), http::Error>
+    /// The same request as the upstream is to see it, and its body.
+    fn readdress<B>(&self, request: Request<B>) -> Result<(Outgoing, Upload, Begin), http::Error>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -96,23 +142,71 @@ impl Forward {
         if Dialect::detect(parts.uri.path(), None).is_some() {
             headers::ask_uncoded(&mut headers);
         }
-        // hyper's client takes a GET of unknown length to have no body at all, unless this header says otherwise.
-        if protocol != Protocol::Http2
+        if body.is_end_stream() {
+            headers::announce_no_body(&mut headers, &parts.method);
+        } else if protocol != Protocol::Http2
             && body.size_hint().exact().is_none()
-            && !body.is_end_stream()
             && !headers.contains_key(CONTENT_LENGTH)
         {
+            // hyper's client takes a GET of unknown length to have no body at all, unless this header says otherwise.
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        // What was read ahead is not the upstream's before it takes it.
+        // A client of HTTP/1.0 does not wait (RFC 9110, 10.1.1).
+        let expects = parts.version > Version::HTTP_10 && headers::expects_continue(&headers);
+        let repeatable = again::is_repeatable(&parts.method, &headers);
         let exchange = Exchange::get(&parts.extensions).unwrap_or_default();
-        let (begin, begun) = answer::watch(exchange.clone());
-        let upload = UploadBody::new(Upload::new(body, begun), &exchange);
-        let mut request = Request::new(upload);
+        let mut request = Request::new(());
         *request.method_mut() = parts.method;
         *request.uri_mut() = self.upstream.uri(&parts.uri)?;
         *request.headers_mut() = headers;
-        Ok((request, begin))
+        // Over HTTP/1 what is not repeatable is sent once more only if nothing of it was sent before.
+        let terms = Terms { keep: repeatable || protocol != Protocol::Http1, expects };
+        let (begin, begun) = answer::watch(exchange.clone());
+        let (body, upload) = Source::new(body, begun, &self.uploads, terms);
+        if expects {
+            let ask = body.asker();
+            hyper::ext::on_informational(&mut request, move |interim| {
+                if interim.status() == StatusCode::CONTINUE {
+                    ask();
+                }
+            });
+        }
+        let patience = expects.then(|| Instant::now() + CONTINUE_TIME);
+        let head = request.into_parts().0;
+        let outgoing = Outgoing { head, body, exchange, repeatable, patience };
+        Ok((outgoing, upload, begin))
+    }
+}
+
+impl Outgoing {
+    fn request(&self, upload: Upload) -> Request<UploadBody<Upload>> {
+        // What was read ahead is not the upstream's before it takes it.
+        Request::from_parts(self.head.clone(), UploadBody::new(upload, &self.exchange))
+    }
+
+    /// The request once more, if it may be, and if all of it is still here.
+    fn again(&self, error: &legacy::Error) -> Option<Request<UploadBody<Upload>>> {
+        if !again::is_allowed(error, self.repeatable) {
+            return None;
+        }
+        let request = self.request(self.body.again()?);
+        tracing::info!(error = %ErrorChain::of(error), "a request is sent to the upstream once more");
+        Some(request)
+    }
+
+    /// Waits for the answer, and asks the client for its body when it has waited for long enough.
+    async fn answer(
+        &mut self,
+        mut answer: ResponseFuture,
+    ) -> Result<Response<Incoming>, legacy::Error> {
+        if let Some(patience) = self.patience {
+            if let Ok(answer) = timeout_at(patience, &mut answer).await {
+                return answer;
+            }
+            self.body.ask();
+            self.patience = None;
+        }
+        answer.await
     }
 }
 
@@ -133,16 +227,21 @@ where
         if request.method() == Method::CONNECT {
             return Box::pin(async { Err(ForwardError::Tunnel) });
         }
-        let (request, begin) = match self.readdress(request) {
+        let version = request.version();
+        let (mut outgoing, upload, begin) = match self.readdress(request) {
             Ok(readdressed) => readdressed,
             Err(error) => return Box::pin(async { Err(ForwardError::Target(error)) }),
         };
-        let answer = match &self.client {
-            Client::Plain(client) => client.request(request),
-            Client::Tls(client) => client.request(request),
-        };
+        let first = self.client.request(outgoing.request(upload));
+        let fresh = self.fresh.clone();
         Box::pin(async move {
-            let mut response = answer.await?;
+            let mut response = match outgoing.answer(first).await {
+                Ok(response) => response,
+                Err(error) => match outgoing.again(&error) {
+                    Some(request) => outgoing.answer(fresh.request(request)).await?,
+                    None => return Err(error.into()),
+                },
+            };
             // An `Upgrade` is for one connection only and was not passed on.
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 return Err(ForwardError::Switched);
@@ -150,7 +249,12 @@ where
             headers::strip_hop_by_hop(response.headers_mut());
             // Each side speaks its own version.
             *response.version_mut() = Version::default();
-            Ok(response.map(|body| begin.answer(body)))
+            let mut response = response.map(|body| begin.answer(body));
+            // What the client sends next may be that body or another request.
+            if outgoing.body.answered() && version < Version::HTTP_2 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
         })
     }
 }

@@ -83,7 +83,10 @@ async fn run(options: Options) -> Result<(), BoxError> {
         Some(upstream) => upstream,
         None => simulate::start().await?,
     };
-    let forward = Forward::new(upstream)?;
+    let forward = Forward::new(
+        upstream,
+        forward::Limits { idle: options.upstream_idle, uploads: options.upload_total },
+    )?;
     let (mut books, registry) = (Books::default(), AbortRegistry::new());
     let ledger = match &options.ledger {
         Some(path) => Some(
@@ -141,12 +144,12 @@ async fn run(options: Options) -> Result<(), BoxError> {
     // From before anyone is told that it runs.
     let mut signals = Signals::listen();
     announce(address, admin_address, simulated)?;
-    let unread = options.unread_timeout;
+    let limits = serve::Limits { unread: options.unread_timeout, idle: options.connection_idle };
     let connections = match options.layers {
-        Layers::All => serve::serve(listener, proxy, unread, signals.next()).await,
+        Layers::All => serve::serve(listener, proxy, limits, signals.next()).await,
         Layers::None => {
             let bare = service_fn(move |request| reply::or_refusal(forward.clone(), request));
-            serve::serve(listener, bare, unread, signals.next()).await
+            serve::serve(listener, bare, limits, signals.next()).await
         }
     };
     let endings = (options.layers == Layers::All).then_some(&endings);

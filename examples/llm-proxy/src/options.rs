@@ -136,6 +136,21 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "16KiB", value_parser = size, allow_hyphen_values = true)]
     pub(crate) coalesce: Limit<usize>,
 
+    /// Close a client's connection that has had no exchange for so long, or `off`; let it be longer than the same limit
+    /// of a load balancer in front (ALB: 60s, GCP: 600s)
+    #[arg(long, value_name = "D", default_value = "620s", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) connection_idle: Limit<Duration>,
+
+    /// Use no connection to the upstream that was idle for so long, or `off`; let it be shorter than the same limit of
+    /// the upstream (node: 5s)
+    #[arg(long, value_name = "D", default_value = "4s", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) upstream_idle: Limit<Duration>,
+
+    /// Memory of all request bodies that are read ahead of the upstream, or held to be sent once more, or `off` for no
+    /// limit; beyond it a body is read only as fast as the upstream takes it, and its request is not sent again
+    #[arg(long, value_name = "N", default_value = "256MiB", value_parser = size, allow_hyphen_values = true)]
+    pub(crate) upload_total: Limit<usize>,
+
     /// On SIGTERM or SIGINT let streams finish for so long, then abort them; `off` waits for all of them.
     /// A second signal ends the wait
     #[arg(long, value_name = "D", default_value = "5s", value_parser = grace, allow_hyphen_values = true)]

@@ -4,56 +4,68 @@ use std::{convert::Infallible, pin::pin, time::Duration};
 
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
+    server::conn::auto,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinSet,
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
-use tower::{BoxError, Service};
+use tower::{BoxError, Service, ServiceExt};
 
+use self::idle::{Activity, Answer, Close, Observed};
 use crate::socket::Socket;
 
+mod idle;
 #[cfg(test)]
 mod tests;
 
-/// For a request head to arrive, and for an idle connection to send the next one.
-const HEAD_TIME: Duration = Duration::from_secs(60);
-/// An HTTP/2 peer that does not answer a PING for so long, after so long a silence, is gone.
-const PING: Duration = Duration::from_secs(20);
+/// For the first byte of a connection, and for a request head that has begun, to be there.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// An HTTP/2 peer that does not answer a PING for so long, after so long a silence, is gone: together the time above,
+/// which bounds a connection that is opened and a head that is begun and then never finished, since no peer can answer
+/// in the middle of a head.
+const PING: Duration = Duration::from_secs(15);
 /// One stalled upload may hold so much; its siblings on the connection are not starved by it.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 /// When no connection can be accepted (no file descriptors left) trying at once again would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// When a client's connection is closed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits {
+    /// It has taken nothing of what was written for it for so long.
+    pub(crate) unread: Option<Duration>,
+    /// It has had no exchange for so long.
+    pub(crate) idle: Option<Duration>,
+}
+
 /// The connections of a listener that is closed. To drop them is to cut them.
 #[derive(Debug)]
 pub(crate) struct Connections {
     tasks: JoinSet<()>,
-    graceful: GracefulShutdown,
+    stop: watch::Sender<()>,
 }
 
 impl Connections {
     /// Lets each connection finish the exchanges that are under way and begin no others; resolves when all are closed.
-    pub(crate) async fn close(self) {
-        // Lives as long as this is polled.
-        let _tasks = self.tasks;
-        self.graceful.shutdown().await;
+    pub(crate) async fn close(mut self) {
+        self.stop.send_replace(());
+        while self.tasks.join_next().await.is_some() {}
     }
 }
 
-/// Serves until `stop` resolves; from then on nobody is let in. A connection whose client takes nothing for longer than
-/// `unread` is closed.
+/// Serves until `stop` resolves; from then on nobody is let in.
 pub(crate) async fn serve<S, B>(
     listener: TcpListener,
     service: S,
-    unread: Option<Duration>,
+    limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> Connections
 where
@@ -65,25 +77,86 @@ where
     B::Error: Into<BoxError>,
 {
     let server = server();
-    let graceful = GracefulShutdown::new();
-    let mut tasks = JoinSet::new();
+    let mut connections = Connections { tasks: JoinSet::new(), stop: watch::Sender::new(()) };
     let mut stop = pin!(stop);
     loop {
         let stream = tokio::select! {
-            () = &mut stop => return Connections { tasks, graceful },
-            Some(_) = tasks.join_next() => continue,
+            () = &mut stop => return connections,
+            Some(_) = connections.tasks.join_next() => continue,
             stream = accept(&listener) => stream,
         };
-        let socket = Socket::new(stream, unread);
-        let connection = server
-            .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service.clone()))
-            .into_owned();
-        let connection = graceful.watch(connection);
-        tasks.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "a client's connection ended");
+        let socket = Socket::new(stream, limits.unread);
+        let connection = connection(
+            server.clone(),
+            socket,
+            service.clone(),
+            limits.idle,
+            connections.stop.subscribe(),
+        );
+        connections.tasks.spawn(connection);
+    }
+}
+
+/// Serves one connection to its end, which comes when it has nothing to do, too.
+async fn connection<S, B>(
+    server: auto::Builder<TokioExecutor>,
+    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    service: S,
+    idle: Option<Duration>,
+    mut stop: watch::Receiver<()>,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let activity = Activity::new();
+    let mut changes = activity.watch();
+    let io = TokioIo::new(Observed::new(io, activity.clone()));
+    let service = service_fn(move |request| {
+        let exchange = activity.begin();
+        let answer = service.clone().oneshot(request);
+        async move { Ok::<_, Infallible>(answer.await?.map(|body| Answer { body, exchange })) }
+    });
+    let mut connection = pin!(server.serve_connection(io, service));
+    let mut closing = false;
+    loop {
+        let state = *changes.borrow_and_update();
+        // What is closed gracefully is closed once.
+        let deadline =
+            state.deadline(HEAD_TIME, idle).filter(|(_, close)| *close == Close::Now || !closing);
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(error, "a client's connection ended");
+                }
+                return;
             }
-        });
+            Ok(()) = changes.changed() => {}
+            close = at(deadline) => match close {
+                Close::Now => return,
+                Close::Gracefully => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            },
+            Ok(()) = stop.changed() => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+async fn at(deadline: Option<(Instant, Close)>) -> Close {
+    match deadline {
+        Some((at, close)) => {
+            sleep_until(at).await;
+            close
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -96,7 +169,8 @@ fn server() -> auto::Builder<TokioExecutor> {
     server
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
+        // It would count from the end of the exchange before, not from the first byte.
+        .header_read_timeout(None)
         .max_buf_size(WRITE_BUFFER);
     server
         .http2()

@@ -14,7 +14,10 @@ use tokio::net::TcpListener;
 
 pub(crate) use self::manner::HELP;
 use self::{answer::answer, anthropic::Anthropic, ollama::Ollama, openai::OpenAi};
-use crate::{serve::serve, upstream::Upstream};
+use crate::{
+    serve::{Limits, serve},
+    upstream::Upstream,
+};
 
 mod answer;
 mod anthropic;
@@ -33,7 +36,7 @@ const LARGEST_REQUEST: usize = 64 * 1024 * 1024;
 pub(crate) async fn start() -> io::Result<Upstream> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let authority = listener.local_addr()?.to_string();
-    tokio::spawn(serve(listener, router(), None, pending()));
+    tokio::spawn(serve(listener, router(), Limits::default(), pending()));
     authority.parse().map(Upstream::plain).map_err(io::Error::other)
 }
 

@@ -21,7 +21,12 @@ use tokio::{
 };
 use tower::{BoxError, Service, service_fn};
 
-use crate::{forward::Forward, reply, serve::serve, upstream::Upstream};
+use crate::{
+    forward::Forward,
+    reply,
+    serve::{Limits, serve},
+    upstream::Upstream,
+};
 
 /// What does not happen within this time does not happen.
 pub(crate) const LONG: Duration = Duration::from_secs(10);
@@ -47,7 +52,7 @@ where
     B::Error: Into<BoxError>,
 {
     let (listener, address) = listener().await;
-    tokio::spawn(serve(listener, service, None, pending()));
+    tokio::spawn(serve(listener, service, Limits::default(), pending()));
     address
 }
 
@@ -59,7 +64,7 @@ pub(crate) async fn proxy(upstream: &str) -> SocketAddr {
 
 pub(crate) fn forward(upstream: &str) -> Forward {
     let upstream: Upstream = upstream.parse().unwrap();
-    Forward::new(upstream).unwrap()
+    Forward::new(upstream, Default::default()).unwrap()
 }
 
 /// A peer that is spoken to in raw bytes.

@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 use hyper_util::client::legacy;
 
-use super::upload::UploadFailed;
+use super::{again::find, upload::UploadFailed};
 
 /// Why there is no response head.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl From<legacy::Error> for ForwardError {
     fn from(error: legacy::Error) -> Self {
         if error.is_connect() {
             Self::Unreachable(error)
-        } else if upload_failed(&error).is_some() {
+        } else if find::<UploadFailed>(&error).is_some() {
             Self::Upload(error)
         } else {
             Self::Failed(error)
@@ -38,12 +38,8 @@ impl From<legacy::Error> for ForwardError {
 impl ForwardError {
     /// Whether it is the client that is gone.
     pub(crate) fn client_left(&self) -> bool {
-        matches!(self, Self::Upload(error) if upload_failed(error).is_some_and(UploadFailed::client_left))
+        matches!(self, Self::Upload(error) if find(error).is_some_and(UploadFailed::client_left))
     }
-}
-
-fn upload_failed<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a UploadFailed> {
-    error.downcast_ref().or_else(|| upload_failed(error.source()?))
 }
 
 impl fmt::Display for ForwardError {

@@ -1,9 +1,9 @@
 //! Which headers pass: all that are for the other end, none that are for this connection (RFC 9110, 7.6.1).
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Method,
     header::{
-        ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE,
+        ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
         PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
@@ -59,6 +59,18 @@ pub(super) fn ask_uncoded(headers: &mut HeaderMap) {
     if headers.contains_key(ACCEPT_ENCODING) {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
+}
+
+/// Says that there is no body where one is usual (RFC 9110, 8.6): some servers answer 411 otherwise, some wait for it.
+pub(super) fn announce_no_body(headers: &mut HeaderMap, method: &Method) {
+    if [Method::POST, Method::PUT, Method::PATCH].contains(method) {
+        headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
+    }
+}
+
+/// Whether the client waits to be told that its body is wanted.
+pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// HTTP/2 may split a cookie over several fields, which nobody else understands (RFC 9113, 8.2.3).

@@ -183,7 +183,7 @@ async fn an_upstream_that_can_not_be_reached_is_told_with_the_cause() {
 #[tokio::test]
 async fn an_upstream_that_closes_before_its_head_has_failed() {
     let (upstream, address) = listener().await;
-    let request = Request::get("/").body(Empty::new()).unwrap();
+    let request = Request::post("/").body(Empty::new()).unwrap();
     let answer = tokio::spawn(forward(&format!("http://{address}")).oneshot(request));
     let mut wire = Wire::accept(&upstream).await;
     wire.read_until("\r\n\r\n").await;

@@ -6,59 +6,79 @@
 //!
 //! An upload that breaks off after the answer has begun is kept from the upstream until the answer is over: it would
 //! take the answer with it, and the upstream would be blamed. A client that left is noticed at its socket.
+//!
+//! Before there is an answer, what the upstream has had is kept too, within a bound: the request may have to be sent
+//! once more.
 
 use std::{
     error::Error,
     fmt,
     io::{self, ErrorKind},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use tokio::{
-    sync::{
-        OwnedSemaphorePermit, Semaphore,
-        mpsc::{self, UnboundedReceiver, UnboundedSender},
-    },
-    task::coop,
-    time::timeout,
-};
+use tokio::{task::coop, time::timeout};
 use tower::BoxError;
 
+pub(super) use self::budget::Budget;
+use self::buffer::{Buffer, Demand};
 use super::answer::Begun;
 
+mod budget;
+mod buffer;
 #[cfg(test)]
 mod tests;
 
 /// So many bytes may wait for the upstream.
 const READ_AHEAD: usize = 4 * 1024 * 1024;
-/// What a frame costs beside its bytes, so that a flood of tiny ones is bounded too.
-const FRAME_COST: usize = 256;
 /// So much of what the upstream does not want is read on, for the client's sake ...
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 /// ... for so long.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 
+/// How a request body is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Terms {
+    /// What the upstream has had is kept.
+    pub(super) keep: bool,
+    /// The client sends nothing before it is told that its body is wanted.
+    pub(super) expects: bool,
+}
+
 /// The body that the upstream's connection sends.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    /// `None` once the end was handed out.
-    pieces: Option<UnboundedReceiver<Piece>>,
+    /// `None` for a request without a body.
+    source: Option<Reader>,
     /// What is still to come, where it was announced.
     left: Option<u64>,
+    /// Whether the end was handed out.
+    ended: bool,
 }
 
 #[derive(Debug)]
-enum Piece {
-    /// Gives its room back when the upstream takes it.
-    Frame(Frame<Bytes>, OwnedSemaphorePermit),
-    Failed(BoxError),
-    End,
+struct Reader {
+    buffer: Arc<Buffer>,
+    number: u32,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.buffer.leave(self.number);
+    }
+}
+
+/// What of a request body is here: to be dropped when there is an answer.
+#[derive(Debug)]
+pub(super) struct Source {
+    buffer: Option<Arc<Buffer>>,
+    length: Option<u64>,
 }
 
 /// The body of the request broke off: the client's doing, not the upstream's.
@@ -92,20 +112,64 @@ impl Error for UploadFailed {
     }
 }
 
-impl Upload {
+impl Source {
     /// Must be called within a runtime.
-    pub(super) fn new<B>(body: B, begun: Begun) -> Self
+    pub(super) fn new<B>(body: B, begun: Begun, budget: &Budget, terms: Terms) -> (Self, Upload)
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         if body.is_end_stream() {
-            return Self { pieces: None, left: Some(0) };
+            return (Self { buffer: None, length: Some(0) }, Upload::new(None, Some(0)));
         }
-        let left = body.size_hint().exact();
-        let (to_upstream, pieces) = mpsc::unbounded_channel();
-        tokio::spawn(read_ahead(body, begun, to_upstream));
-        Self { pieces: Some(pieces), left }
+        let length = body.size_hint().exact();
+        let buffer = Arc::new(Buffer::new(budget.clone(), length, terms.keep, terms.expects));
+        let reader = Reader { buffer: Arc::clone(&buffer), number: 0 };
+        tokio::spawn(read_ahead(body, begun, Task(Arc::clone(&buffer))));
+        (Self { buffer: Some(buffer), length }, Upload::new(Some(reader), length))
+    }
+
+    /// The body once more, from its start; `None` if that is no longer there. The one before is cut off.
+    pub(super) fn again(&self) -> Option<Upload> {
+        let reader = match &self.buffer {
+            Some(buffer) => Some(Reader { number: buffer.restart()?, buffer: Arc::clone(buffer) }),
+            None => None,
+        };
+        Some(Upload::new(reader, self.length))
+    }
+
+    /// Asks a client for its body that waits to be asked.
+    pub(super) fn ask(&self) {
+        self.asker()();
+    }
+
+    /// Does so later.
+    pub(super) fn asker(&self) -> impl Fn() + Send + Sync + use<> {
+        let buffer = self.buffer.clone();
+        move || {
+            if let Some(buffer) = &buffer {
+                buffer.open();
+            }
+        }
+    }
+
+    /// There is an answer. Whether that was before the client was asked for its body, which it is not any more.
+    pub(super) fn answered(&self) -> bool {
+        self.buffer.as_ref().is_some_and(|buffer| buffer.spare())
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if let Some(buffer) = &self.buffer {
+            buffer.no_repeat();
+        }
+    }
+}
+
+impl Upload {
+    fn new(source: Option<Reader>, left: Option<u64>) -> Self {
+        Self { ended: source.is_none(), source, left }
     }
 }
 
@@ -117,27 +181,24 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Some(pieces) = &mut self.pieces else {
+        let (Some(reader), false) = (&self.source, self.ended) else {
             return Poll::Ready(None);
         };
-        let piece = ready!(pieces.poll_recv(cx));
-        let last = match piece {
-            Some(Piece::Frame(frame, _room)) => {
+        reader.buffer.poll_next(cx, reader.number).map(|next| match next {
+            Some(Ok(frame)) => {
                 let taken = length(&frame) as u64;
                 self.left = self.left.map(|left| left.saturating_sub(taken));
-                return Poll::Ready(Some(Ok(frame)));
+                Some(Ok(frame))
             }
-            Some(Piece::Failed(error)) => Some(Err(UploadFailed(error).into())),
-            Some(Piece::End) => None,
-            // Only at the runtime's shutdown. It must not look like the end.
-            None => Some(Err("the request was cut off".into())),
-        };
-        self.pieces = None;
-        Poll::Ready(last)
+            last => {
+                self.ended = true;
+                last
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_none()
+        self.ended
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -145,44 +206,49 @@ impl Body for Upload {
     }
 }
 
-async fn read_ahead<B>(body: B, mut begun: Begun, to_upstream: UnboundedSender<Piece>)
+/// The side of the task: when that dies, the upstream must know.
+struct Task(Arc<Buffer>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+async fn read_ahead<B>(body: B, mut begun: Begun, task: Task)
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let room = Arc::new(Semaphore::new(READ_AHEAD));
-    let mut body = pin!(body.map_err(Into::into));
+    let buffer = &task.0;
+    let mut body = Box::pin(body.map_err(Into::into));
     loop {
+        match buffer.demand().await {
+            Demand::Read => {}
+            Demand::Unwanted => break,
+            Demand::Spared => {
+                // To read of it would be to ask for it.
+                drop(body);
+                begun.answered().await;
+                return buffer.end(Err("the body was not asked for".into()));
+            }
+        }
         let frame = tokio::select! {
             frame = body.frame() => frame,
-            () = to_upstream.closed() => break,
+            () = buffer.unwanted() => break,
         };
-        let piece = match frame {
-            None => Piece::End,
+        match frame {
+            Some(Ok(frame)) => buffer.push(frame),
             Some(Err(error)) => {
                 begun.answered().await;
-                Piece::Failed(error)
+                return buffer.end(Err(UploadFailed(error).into()));
             }
-            Some(Ok(frame)) => {
-                let cost = cost(&frame).min(READ_AHEAD);
-                let cost = u32::try_from(cost).unwrap_or(u32::MAX);
-                let Ok(room) = Arc::clone(&room).acquire_many_owned(cost).await else {
-                    return;
-                };
-                Piece::Frame(frame, room)
-            }
-        };
-        let last = !matches!(piece, Piece::Frame(..));
-        let unwanted = to_upstream.send(piece).is_err();
-        if last {
-            return;
+            None => return buffer.end(Ok(())),
         }
-        if unwanted {
-            break;
-        }
+        coop::consume_budget().await;
     }
     if !begun.gave_client_up() {
-        let _ = timeout(DRAIN_TIME, drain(body)).await;
+        let _ = timeout(DRAIN_TIME, drain(body.as_mut())).await;
     }
 }
 
@@ -191,15 +257,11 @@ async fn drain<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
     while drained < DRAIN_BYTES
         && let Some(Ok(frame)) = body.frame().await
     {
-        drained += cost(&frame);
+        drained += length(&frame) + budget::OVERHEAD;
         coop::consume_budget().await;
     }
 }
 
 fn length(frame: &Frame<Bytes>) -> usize {
     frame.data_ref().map_or(0, Bytes::len)
-}
-
-fn cost(frame: &Frame<Bytes>) -> usize {
-    length(frame) + FRAME_COST
 }

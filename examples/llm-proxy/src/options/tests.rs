@@ -37,6 +37,9 @@ fn nothing_given_means_the_documented_defaults() {
     assert_eq!(options.capture_total, Some(256 * 1024 * 1024));
     assert_eq!(options.ledger, None);
     assert_eq!(options.coalesce, Some(16 * 1024));
+    assert_eq!(options.connection_idle, Some(Duration::from_secs(620)));
+    assert_eq!(options.upstream_idle, Some(Duration::from_secs(4)));
+    assert_eq!(options.upload_total, Some(256 * 1024 * 1024));
     assert_eq!(options.command, None);
     assert_eq!(options.grace, Some(Duration::from_secs(5)));
     assert_eq!(options.layers, Layers::All);
@@ -64,6 +67,9 @@ fn every_option_can_be_given() {
         "--capture=64KiB",
         "--capture-total=2GiB",
         "--coalesce=4KiB",
+        "--connection-idle=10ms",
+        "--upstream-idle=11ms",
+        "--upload-total=12B",
         "--layers=none",
     ])
     .unwrap();
@@ -88,10 +94,13 @@ fn every_option_can_be_given() {
     assert_eq!(options.capture, Some(65536));
     assert_eq!(options.capture_total, Some(2 * 1024 * 1024 * 1024));
     assert_eq!(options.coalesce, Some(4096));
+    assert_eq!(options.connection_idle, Some(Duration::from_millis(10)));
+    assert_eq!(options.upstream_idle, Some(Duration::from_millis(11)));
+    assert_eq!(options.upload_total, Some(12));
     assert_eq!(options.layers, Layers::None);
 }
 
-const DURATIONS: [&str; 9] = [
+const DURATIONS: [&str; 11] = [
     "--keepalive",
     "--head-timeout",
     "--upload-timeout",
@@ -101,6 +110,8 @@ const DURATIONS: [&str; 9] = [
     "--unread-timeout",
     "--early-head",
     "--drain",
+    "--connection-idle",
+    "--upstream-idle",
 ];
 
 #[test]
@@ -111,6 +122,7 @@ fn off_switches_a_limit_off() {
         "--capture",
         "--capture-total",
         "--coalesce",
+        "--upload-total",
         "--grace",
     ];
     let off: Vec<String> =
@@ -124,6 +136,8 @@ fn off_switches_a_limit_off() {
     assert_eq!((options.drain_bytes, options.drain_streams), (None, None));
     assert_eq!((options.capture, options.capture_total), (None, None));
     assert_eq!(options.coalesce, None);
+    assert_eq!((options.connection_idle, options.upstream_idle), (None, None));
+    assert_eq!(options.upload_total, None);
     assert_eq!(options.grace, None);
 }
 
@@ -160,6 +174,9 @@ fn a_bad_value_is_refused_with_a_message_that_names_the_option() {
         ("--drain-bytes", "1MB"),
         ("--drain-streams", "1.5"),
         ("--drain-streams", "-1"),
+        ("--connection-idle", "0s"),
+        ("--upstream-idle", "4"),
+        ("--upload-total", "1MB"),
         ("--grace", "5"),
         ("--grace", "-1s"),
         ("--layers", "some"),
@@ -209,6 +226,8 @@ fn help_explains_every_option_with_its_default() {
         "1MiB",
         "256MiB",
         "16KiB",
+        "620s",
+        "4s",
         "all",
     ] {
         assert!(options.contains(&format!("[default: {default}")), "{default}");
@@ -216,8 +235,8 @@ fn help_explains_every_option_with_its_default() {
     let count = |default: &str| options.matches(&format!("[default: {default}]")).count();
     assert_eq!([count("20m"), count("5m"), count("10m")], [1, 1, 1]);
     assert_eq!([count("60s"), count("5s")], [2, 1]);
-    assert_eq!([count("off"), count("1MiB"), count("100")], [4, 2, 1]);
-    assert_eq!(options.matches("[default:").count(), 22);
+    assert_eq!([count("off"), count("1MiB"), count("256MiB"), count("100")], [4, 2, 2, 1]);
+    assert_eq!(options.matches("[default:").count(), 25);
 }
 
 #[test]

@@ -4,10 +4,15 @@ use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::{client::legacy, rt::TokioExecutor};
-use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
+};
 use tower::service_fn;
 
-use super::{Connections, serve};
+use super::{Connections, Limits, connection, serve};
 use crate::testing::{Endless, Wire, full, listener, server, soon};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -40,7 +45,7 @@ async fn endless() -> (Wire, oneshot::Sender<()>, JoinHandle<Connections>) {
     let stopped = async {
         let _ = stopped.await;
     };
-    let serving = tokio::spawn(serve(listener, service, None, stopped));
+    let serving = tokio::spawn(serve(listener, service, Limits::default(), stopped));
     (Wire::connect(address).await, stop, serving)
 }
 
@@ -82,4 +87,70 @@ async fn from_the_stop_on_nobody_is_let_in() {
     stop.send(()).unwrap();
     soon(serving).await.unwrap();
     tokio::net::TcpStream::connect(address).await.unwrap_err();
+}
+
+/// What a client of a connection in memory reads until it is closed, and after how many seconds that is.
+async fn closed(idle: Option<Duration>, sends: &[(u64, &str)]) -> (String, u64) {
+    let (mut client, io) = tokio::io::duplex(4096);
+    let service = service_fn(|_: Request<Incoming>| async { Ok(Response::new(full("ok"))) });
+    let (_stop, stopped) = watch::channel(());
+    tokio::spawn(connection(super::server(), io, service, idle, stopped));
+    let start = Instant::now();
+    let mut read = Vec::new();
+    for (at, bytes) in sends {
+        let until = start + Duration::from_secs(*at);
+        timeout_at(until, client.read_to_end(&mut read)).await.unwrap_err();
+        client.write_all(bytes.as_bytes()).await.unwrap();
+    }
+    let limit = Duration::from_secs(10_000);
+    let _ = timeout(limit, client.read_to_end(&mut read)).await.unwrap();
+    (String::from_utf8_lossy(&read).into_owned(), start.elapsed().as_secs())
+}
+
+const IDLE: Option<Duration> = Some(Duration::from_secs(620));
+const MAGIC: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_first_byte_or_a_whole_head_is_closed_after_30_seconds() {
+    for idle in [IDLE, None] {
+        for sends in [
+            &[][..],
+            &[(0, "G")],
+            &[(0, "GET / HTTP/1.1\r\nhost: x\r\n")],
+            &[(0, "GET / HT"), (10, "TP/1.1\r\n"), (20, "host: x\r\n"), (29, "a: b\r\n")],
+            &[(0, &MAGIC[..10])],
+            &[(0, &MAGIC[..10]), (20, &MAGIC[10..23])],
+            &[(0, MAGIC)],
+        ] {
+            let (read, seconds) = closed(idle, sends).await;
+            assert_eq!(seconds, 30, "{sends:?}");
+            assert!(!read.contains("200"), "{sends:?} {read}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_serves_no_more_is_closed_when_it_was_idle_for_too_long() {
+    assert_eq!(closed(IDLE, &[(0, REQUEST)]).await.1, 620);
+    assert_eq!(closed(IDLE, &[(0, REQUEST), (600, REQUEST)]).await.1, 1220);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_head_of_a_later_request_has_30_seconds_from_its_first_byte() {
+    let (read, seconds) = closed(IDLE, &[(0, REQUEST), (600, "GET")]).await;
+    assert_eq!((read.matches(" 200 ").count(), seconds), (1, 630));
+    let (read, seconds) = closed(IDLE, &[(0, REQUEST), (600, "GET"), (629, &REQUEST[3..])]).await;
+    assert_eq!((read.matches(" 200 ").count(), seconds), (2, 629 + 620));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_client_that_asks_for_nothing_is_alive_until_it_was_idle_for_too_long() {
+    let (client, io) = tokio::io::duplex(4096);
+    let service = service_fn(|_: Request<Incoming>| async { Ok(Response::new(full("ok"))) });
+    let (_stop, stopped) = watch::channel(());
+    tokio::spawn(connection(super::server(), io, service, IDLE, stopped));
+    let start = Instant::now();
+    let (_requests, connection) = h2::client::handshake(client).await.unwrap();
+    timeout(Duration::from_secs(10_000), connection).await.unwrap().unwrap();
+    assert_eq!(start.elapsed().as_secs(), 620);
 }

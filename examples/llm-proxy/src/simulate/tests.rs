@@ -15,7 +15,7 @@ use crate::{
 mod dialects;
 
 async fn send(request: http::request::Builder, body: String) -> Response<Answer> {
-    let forward = Forward::new(start().await.unwrap()).unwrap();
+    let forward = Forward::new(start().await.unwrap(), Default::default()).unwrap();
     let request = request.body(full(body)).unwrap();
     soon(forward.oneshot(request)).await.unwrap()
 }

@@ -1,0 +1,48 @@
+//! Whether a request that failed may be sent once more: only if that can not make the upstream do a thing twice.
+
+use std::{error::Error, io};
+
+use h2::Reason;
+use http::{HeaderMap, Method};
+use hyper_util::client::legacy;
+
+use super::upload;
+
+/// Whether a client may repeat such a request without knowing what became of it (RFC 9110, 9.2.2).
+pub(super) fn is_repeatable(method: &Method, headers: &HeaderMap) -> bool {
+    method.is_idempotent() || headers.contains_key("idempotency-key")
+}
+
+/// Whether a request that failed so may be sent once more.
+///
+/// | failure | may be sent once more |
+/// |---|---|
+/// | no connection could be made | no: it was not sent |
+/// | its body broke off | no: the client's doing |
+/// | nothing of it was written | yes |
+/// | h2: REFUSED_STREAM; GOAWAY with a last stream below its own (RFC 9113, 8.7) | yes |
+/// | h2: anything else | no |
+/// | h1: the connection ended before the answer's head | if it is repeatable: that the connection is gone proves nothing |
+/// | h1: what came is no answer | no |
+pub(super) fn is_allowed(error: &legacy::Error, repeatable: bool) -> bool {
+    if error.is_connect() || find::<upload::UploadFailed>(error).is_some() {
+        return false;
+    }
+    if let Some(error) = find::<h2::Error>(error) {
+        // h2 fails those streams alone with a GOAWAY of the other side that are above its last one.
+        return error.is_remote()
+            && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM));
+    }
+    let Some(failed) = find::<hyper::Error>(error) else {
+        return false;
+    };
+    // hyper hands a request back, canceled, as long as it waits for its connection.
+    failed.is_canceled()
+        || failed.is_closed()
+        || repeatable && (failed.is_incomplete_message() || find::<io::Error>(failed).is_some())
+}
+
+/// The first error of this type in the chain of causes.
+pub(super) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    error.downcast_ref().or_else(|| find(error.source()?))
+}
