@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{
     HeaderName, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION, UPGRADE},
     request, response,
 };
 use tower_lifeline::{
@@ -148,7 +148,7 @@ pub(crate) fn replay(
     let store = MemoryStore::new(bytes(options.capture_total) as u64, time);
     let (on, equal) = (options.replay.is_some(), RequestKey::of_headers(EQUAL));
     let key = move |request: &request::Parts, body: &[Bytes]| {
-        if on { equal.key(request, body) } else { None }
+        if on && !request.headers.contains_key(UPGRADE) { equal.key(request, body) } else { None }
     };
     let layer = ReplayLayer::new(store, key).answer_limit(bytes(options.capture));
     let layer = layer.within(captured).coalesce();

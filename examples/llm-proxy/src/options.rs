@@ -7,7 +7,7 @@ use clap::{
     error::ErrorKind,
 };
 
-use crate::{simulate, units, upstream::Upstream};
+use crate::{cors::Origin, simulate, units, upstream::Upstream};
 
 #[cfg(test)]
 mod tests;
@@ -114,6 +114,12 @@ pub(crate) struct Options {
     /// nothing is ever waited for
     #[arg(long, value_name = "N", default_value = "16KiB", value_parser = size, allow_hyphen_values = true)]
     pub(crate) coalesce: Limit<usize>,
+
+    /// Let the pages of this origin (https://chat.example, or `*`) ask from a browser: answers preflights, which are no
+    /// exchanges and never reach the upstream, and sets the CORS headers on every response in place of the upstream's;
+    /// may be repeated [default: none, and what the upstream says passes]
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) cors: Vec<Origin>,
 
     /// On SIGTERM or SIGINT let streams finish for so long, then abort them; `off` waits for all of them.
     /// A second signal ends the wait

@@ -2,23 +2,31 @@
 
 use std::{convert::Infallible, pin::pin, time::Duration};
 
-use http::{Request, Response};
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH},
+};
 use http_body::Body;
-use hyper::body::Incoming;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::sleep,
 };
-use tower::{BoxError, Service};
+use tower::{BoxError, Service, ServiceExt};
 
-use crate::socket::Socket;
+pub(crate) use self::pace::Given;
+use self::pace::Paced;
+use crate::{
+    heads::{self, Size},
+    socket::Socket,
+};
 
+mod pace;
 #[cfg(test)]
 mod tests;
 
@@ -75,9 +83,20 @@ where
             stream = accept(&listener) => stream,
         };
         let socket = Socket::new(stream, unread);
-        let connection = server
-            .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service.clone()))
-            .into_owned();
+        let (given, switch) = (socket.given(), socket.switch());
+        let service = service.clone();
+        let service = service_fn(move |request| {
+            let (service, given, switch) = (service.clone(), given.clone(), switch.clone());
+            async move {
+                let answer = answer(service, given, request).await;
+                if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    switch.on();
+                }
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        let connection =
+            server.serve_connection_with_upgrades(TokioIo::new(socket), service).into_owned();
         let connection = graceful.watch(connection);
         tasks.spawn(async move {
             if let Err(error) = connection.await {
@@ -87,9 +106,30 @@ where
     }
 }
 
-/// What hyper holds of an answer before its client has read it, and of a head. It asks for no more until all of that is
-/// written, so a slow reader is taken for one that does not read if it takes longer for so much than `--unread-timeout`.
-const WRITE_BUFFER: usize = 64 * 1024;
+async fn answer<S, B>(service: S, given: Given, request: Request<Incoming>) -> Response<Paced<B>>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body,
+{
+    let given = (request.version() != Version::HTTP_2).then_some(given);
+    let (head, body) = request.into_parts();
+    if Size::of_request(&head) == Size::FarTooLarge {
+        return unread(given.is_some());
+    }
+    let Ok(response) = service.oneshot(Request::from_parts(head, body)).await;
+    response.map(|body| Paced::new(body, given))
+}
+
+/// As hyper answers a head that it does not read to its end.
+fn unread<B>(http1: bool) -> Response<Paced<B>> {
+    let mut response = Response::new(Paced::none());
+    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if http1 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
 
 fn server() -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
@@ -97,9 +137,11 @@ fn server() -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
-        .max_buf_size(WRITE_BUFFER);
+        .max_buf_size(heads::READ_BUFFER)
+        .max_headers(heads::READ_FIELDS);
     server
         .http2()
+        .max_header_list_size(heads::LIST)
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
