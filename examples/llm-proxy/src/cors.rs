@@ -53,6 +53,9 @@ impl FromStr for Origin {
         if text != format!("{scheme}://{authority}") || authority.host().is_empty() {
             return Err("it has no path, no query and no slash at its end");
         }
+        if text.contains('*') {
+            return Err("`*` stands for all of them, and not for a part of one");
+        }
         if authority.as_str().contains('@') {
             return Err("it has no user name");
         }
@@ -131,7 +134,7 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let Some(rules) = self.rules.clone() else {
+        let Some(rules) = &self.rules else {
             let answer = self.inner.call(request);
             return Box::pin(async { Ok(answer.await?.map(Either::Left)) });
         };
@@ -164,7 +167,7 @@ fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 /// The headers that the rules give for a request. [`CorsLayer`] itself takes every OPTIONS for a preflight, and leaves what the
 /// upstream says to the origins that are not let in: so it is asked by the side.
 fn says(
-    rules: CorsLayer,
+    rules: &CorsLayer,
     headers: &HeaderMap,
     preflight: bool,
 ) -> impl Future<Output = HeaderMap> + Send + use<> {

@@ -149,7 +149,7 @@ impl Forward {
         if request.method() == Method::CONNECT {
             return Err(ForwardError::Tunnel);
         }
-        let upgrade = websocket::upgrade(&mut request);
+        let upgrade = websocket::client_side(&mut request);
         let (mut request, begin) = self.readdress(request).map_err(ForwardError::Target)?;
         let mut client = &self.client;
         if upgrade.is_some() {

@@ -40,7 +40,7 @@ pub(super) fn tls() -> io::Result<ClientConfig> {
 }
 
 /// Takes the client's side out of a request for a WebSocket, if it is one: RFC 6455, 4.1.
-pub(super) fn upgrade<B: Body>(request: &mut Request<B>) -> Option<OnUpgrade> {
+pub(super) fn client_side<B: Body>(request: &mut Request<B>) -> Option<OnUpgrade> {
     let asks = request.version() == Version::HTTP_11
         && request.method() == Method::GET
         && request.body().is_end_stream()
