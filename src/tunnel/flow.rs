@@ -107,8 +107,13 @@ impl Flow {
         // The same memory again, once the chunk before is gone.
         self.buffer.resize(ROOM, 0);
         let mut read = ReadBuf::new(&mut self.buffer);
-        ready!(from.poll_read(cx, &mut read)).map_err(Broken::Reading)?;
+        let ended = ready!(from.poll_read(cx, &mut read));
         let length = read.filled().len();
+        match ended {
+            // TLS without a word of farewell, as many servers close it.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof && length == 0 => {}
+            ended => ended.map_err(Broken::Reading)?,
+        }
         if length == 0 {
             (self.buffer, self.state) = (BytesMut::new(), State::Ended);
             return Poll::Ready(Ok(Step::Ended));

@@ -53,6 +53,7 @@
 //! | the upstream ended, everything is with the client | | clean |
 //! | the client ended first, and was answered no more | | [`TunnelError::Client`]: `disconnected` |
 //! | the client's connection broke, or was never upgraded | both are dropped | [`TunnelError::Client`]: `disconnected` |
+//! | TLS ends without `close_notify` | as an end, which many servers mean by it | |
 //! | the upstream's connection broke | both are dropped | [`TunnelError::Upstream`]: `failed` |
 //! | abort, total limit | both are dropped, polled or not | see [`abort`](crate::abort), [`timeouts`](crate::timeouts) |
 //!

@@ -246,7 +246,7 @@ async fn what_passes_through_a_tunnel_is_nobodys_recording() {
 }
 
 /// A peer whose connection breaks.
-struct Breaks;
+struct Breaks(ErrorKind);
 
 impl AsyncRead for Breaks {
     fn poll_read(
@@ -254,13 +254,13 @@ impl AsyncRead for Breaks {
         _: &mut Context<'_>,
         _: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Poll::Ready(Err(ErrorKind::ConnectionReset.into()))
+        Poll::Ready(Err(self.0.into()))
     }
 }
 
 impl AsyncWrite for Breaks {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(Err(ErrorKind::ConnectionReset.into()))
+        Poll::Ready(Err(self.0.into()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -287,12 +287,12 @@ where
 async fn the_side_that_broke_is_told() {
     let (idle, _other) = duplex(1);
     let client = async { Ok::<_, io::Error>(idle) };
-    let (error, outcome) = breaks(TunnelBody::new(client, Breaks)).await;
+    let (error, outcome) = breaks(TunnelBody::new(client, Breaks(ErrorKind::ConnectionReset))).await;
     assert!(matches!(error, TunnelError::Upstream(_)), "{error:?}");
     assert_eq!(outcome, Outcome::Failed);
 
     let (idle, _other) = duplex(1);
-    let client = async { Ok::<_, io::Error>(Breaks) };
+    let client = async { Ok::<_, io::Error>(Breaks(ErrorKind::ConnectionReset)) };
     let (error, outcome) = breaks(TunnelBody::new(client, idle)).await;
     assert!(matches!(error, TunnelError::Client(_)), "{error:?}");
     assert_eq!(outcome, Outcome::Disconnected);
@@ -305,6 +305,14 @@ async fn the_side_that_broke_is_told() {
         "the client left the tunnel: no upgrade"
     );
     assert_eq!(outcome, Outcome::Disconnected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tls_that_ends_without_a_farewell_ends() {
+    let (idle, _other) = duplex(1);
+    let client = async { Ok::<_, io::Error>(idle) };
+    let mut body = TunnelBody::new(client, Breaks(ErrorKind::UnexpectedEof));
+    assert!(body.frame().await.is_none());
 }
 
 #[tokio::test]
