@@ -287,7 +287,8 @@ where
 async fn the_side_that_broke_is_told() {
     let (idle, _other) = duplex(1);
     let client = async { Ok::<_, io::Error>(idle) };
-    let (error, outcome) = breaks(TunnelBody::new(client, Breaks(ErrorKind::ConnectionReset))).await;
+    let (error, outcome) =
+        breaks(TunnelBody::new(client, Breaks(ErrorKind::ConnectionReset))).await;
     assert!(matches!(error, TunnelError::Upstream(_)), "{error:?}");
     assert_eq!(outcome, Outcome::Failed);
 

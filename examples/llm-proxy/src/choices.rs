@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{
-    HeaderName, Response, StatusCode,
+    HeaderName, HeaderValue, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION, UPGRADE},
     request, response,
 };
 use tower_lifeline::{
     Media,
-    abort::{AbortHandle, AbortReason, AbortRegistry},
+    abort::{AbortHandle, AbortKind, AbortReason, AbortRegistry},
     detach::DrainLimits,
     early_head::accepts_event_stream,
     exchange::Exchange,
@@ -21,7 +21,7 @@ use tower_lifeline::{
     timeouts::{Limits, TimedOut},
 };
 
-use crate::{asks::asks_for_stream, books::Books, options::Options, reply};
+use crate::{asks::asks_for_stream, books::Books, heads::Size, options::Options, reply};
 
 #[cfg(test)]
 mod tests;
@@ -122,14 +122,20 @@ pub(crate) fn handle(
     }
 }
 
-/// 503 in the shape of all our errors, for what was aborted before its head.
+/// 503 in the shape of all our errors, for what was aborted before its head. Clients retry a 5xx by themselves; what somebody
+/// stopped is to stay stopped, but another replica may well answer what was lost to a shutdown.
 pub(crate) fn aborted(
     books: &Books,
 ) -> impl Fn(&Exchange, &AbortReason) -> Response<Bytes> + Send + Sync + use<> {
     let books = books.clone();
     move |exchange, reason| {
         books.turned_away(exchange, reason);
-        reply::refusal(StatusCode::SERVICE_UNAVAILABLE, reason.text(), reason.text())
+        let code = reason.kind().as_str();
+        let mut response = reply::refusal(StatusCode::SERVICE_UNAVAILABLE, reason.text(), code);
+        if *reason.kind() != AbortKind::Shutdown {
+            response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        response
     }
 }
 
@@ -148,7 +154,9 @@ pub(crate) fn replay(
     let store = MemoryStore::new(bytes(options.capture_total) as u64, time);
     let (on, equal) = (options.replay.is_some(), RequestKey::of_headers(EQUAL));
     let key = move |request: &request::Parts, body: &[Bytes]| {
-        if on && !request.headers.contains_key(UPGRADE) { equal.key(request, body) } else { None }
+        // Neither a tunnel nor the refusal of a head is for others.
+        let own = request.headers.contains_key(UPGRADE) || Size::of_request(request) != Size::Fits;
+        if on && !own { equal.key(request, body) } else { None }
     };
     let layer = ReplayLayer::new(store, key).answer_limit(bytes(options.capture));
     let layer = layer.within(captured).coalesce();
