@@ -212,7 +212,7 @@ fn help_explains_every_option_with_its_default() {
     let count = |default: &str| options.matches(&format!("[default: {default}]")).count();
     assert_eq!([count("120s"), count("60s"), count("5s")], [3, 1, 1]);
     assert_eq!([count("off"), count("1MiB"), count("100")], [4, 2, 1]);
-    assert_eq!(options.matches("[default:").count(), 21);
+    assert_eq!(options.matches("[default:").count(), 22);
 }
 
 #[test]
