@@ -66,6 +66,9 @@ pub(crate) struct Framing {
 }
 
 impl Framing {
+    /// Of a body that goes on until it ends.
+    pub(crate) const OPEN: Self = Self { no_body: false, expected: None };
+
     /// Reads a body that comes without a head.
     pub(crate) fn of_body<B: Body>(body: &B) -> Self {
         let expected = body.size_hint().exact();
@@ -98,6 +101,21 @@ pub(crate) fn forbids_body(method: &Method, status: StatusCode) -> bool {
 /// Tells whether the connection becomes something else after this head: 101, or 2xx to CONNECT.
 pub(crate) fn is_tunnel(method: &Method, status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status.is_success())
+}
+
+/// The mark, in the extensions of a response head, of a tunnel whose bytes are the body of the response. See
+/// [`tunnel`](crate::tunnel).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel;
+
+/// Tells whether the connection becomes something else whose bytes are the body.
+pub(crate) fn is_tunnel_body(method: &Method, head: &response::Parts) -> bool {
+    is_tunnel(method, head.status) && head.extensions.get::<Tunnel>().is_some()
+}
+
+/// Tells whether the connection becomes something else that the body knows nothing of.
+pub(crate) fn is_bare_tunnel(method: &Method, head: &response::Parts) -> bool {
+    is_tunnel(method, head.status) && !is_tunnel_body(method, head)
 }
 
 /// Tells whether bytes may be added to the body or left out of it (protocol.md 1d): not where a length, a digest, a

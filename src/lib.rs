@@ -8,6 +8,7 @@
 //!
 //! | layer | what it does | changes bytes |
 //! |---|---|---|
+//! | [`TunnelLayer`](tunnel) | makes the bytes of a WebSocket or another upgrade the body of its response | no |
 //! | [`IdleKeepaliveLayer`](keepalive) | sends heartbeats while the stream is idle, never inside an event | between events |
 //! | [`FinalFrameLayer`](final_frame) | tells the client, in the stream, that it ended badly | at an unclean end |
 //! | [`DetachLayer`](detach) | goes on reading after the client left, bounded, so that its cost is known | no |
@@ -85,7 +86,8 @@
 //!
 //! Nothing is boxed or changed of a service's error. No body needs to be `Default`, `Sync` or `Clone`. After the end a body
 //! gives `None` for ever and its inner body is gone. Every frame costs tokio's cooperative budget, so that a body that is
-//! always ready starves nobody. 101 and CONNECT pass untouched. Nothing allocates per frame
+//! always ready starves nobody. 101 and CONNECT pass untouched, unless the response
+//! says that it is a [`tunnel`]. Nothing allocates per frame
 //! ([`coalesce`] does once for what it makes of several). tokio's clock is the only one.
 //!
 //! Every layer is ready at once. A request for a service that is not, such as one behind a queue (`ConcurrencyLimit`, `Buffer`),
@@ -128,6 +130,7 @@ pub mod stack;
 pub mod tee;
 pub mod timeouts;
 mod timer;
+pub mod tunnel;
 pub mod upload;
 #[cfg(feature = "usage")]
 pub mod usage;

@@ -17,7 +17,7 @@ use crate::{
     contain::{contain, message},
     exchange::Outcome,
     flag::{Flag, poll_flagged},
-    head::{Framing, is_tunnel},
+    head::{Framing, is_bare_tunnel, is_tunnel_body},
     wrap::Guard,
 };
 
@@ -59,6 +59,11 @@ pub trait Await<E>: Ends {
     /// Sees the head of the response.
     fn head(&mut self, head: &response::Parts);
 
+    /// Whether what passes through a tunnel is seen too. If not, its end is told at the head.
+    fn follows_tunnels(&self) -> bool {
+        false
+    }
+
     /// Sees the error of the service before it is handed on; the end follows.
     fn failed(&mut self, error: &E);
 }
@@ -85,13 +90,18 @@ where
 
     fn wrap(mut self, response: Response<B>) -> Response<Watched<B, W>> {
         let (head, body) = response.into_parts();
-        let framing = Framing::of(&self.method, &head, &body);
+        let mut framing = Framing::of(&self.method, &head, &body);
         let mut watch = self.watch.take();
         if let Some(watch) = &mut watch {
             watch.head(&head);
         }
+        let mut over = is_bare_tunnel(&self.method, &head);
+        if is_tunnel_body(&self.method, &head) {
+            framing = Framing::OPEN;
+            over = watch.as_ref().is_some_and(|watch| !watch.follows_tunnels());
+        }
         let mut body = Watched::watch(body, framing, watch);
-        if is_tunnel(&self.method, head.status) {
+        if over {
             body.seen.end(End::Completed);
         }
         Response::from_parts(head, body)

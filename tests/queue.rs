@@ -35,6 +35,7 @@ use tower_lifeline::{
 const SECOND: Duration = Duration::from_secs(1);
 
 type Answer = Result<Response<UnsyncBoxBody<Bytes, BoxError>>, Infallible>;
+type Inner = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
 type Calling = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A lifeline around a service that answers one request at a time, when the gate is open.
@@ -54,12 +55,14 @@ impl Queue {
         let inner = service_fn(move |_: Request<Full<Bytes>>| {
             calls.fetch_add(1, Ordering::SeqCst);
             let opened = opened.clone();
-            async move {
+            // Boxed, since the compiler does not see that it is `Send` through all the layers.
+            let answer: Inner = Box::pin(async move {
                 opened.opened().await;
                 let event = Full::<Bytes>::from("data: 1\n\n");
                 let response = Response::builder().header("content-type", "text/event-stream");
-                Ok::<_, Infallible>(response.body(event).unwrap())
-            }
+                Ok(response.body(event).unwrap())
+            });
+            answer
         });
         let service = ServiceBuilder::new()
             .layer(lifeline.layer(FinalizeLayer::new(move |_| {

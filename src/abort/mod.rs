@@ -35,7 +35,7 @@
 //! | abort after the end | nothing; [`AbortHandle::abort`] returns `false` |
 //! | a frame is taken at the moment of the abort | it is handed on, the error follows |
 //! | panic of the inner body or service | goes on to the caller |
-//! | 101, 2xx to CONNECT | handed on untouched; out of reach of the handle |
+//! | 101, 2xx to CONNECT | handed on untouched; out of reach of the handle, unless it is a [`Tunnel`](crate::tunnel::Tunnel) |
 //!
 //! Size and headers are left alone, `size_hint` and `is_end_stream` are forwarded: an aborted body is cut, it does not end.
 //! For what the client is to see of it, put a [`FinalFrameLayer`](crate::final_frame) outside.

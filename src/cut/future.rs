@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     exchange::{Cause, Exchange},
-    head::{Media, is_tunnel},
+    head::{Media, is_bare_tunnel},
 };
 
 /// A response future that may be taken away at any moment, polled or not.
@@ -64,6 +64,10 @@ impl<F, K> CutFuture<F, K> {
         answer.map(CutBody::answer)
     }
 
+    pub(crate) const fn method(&self) -> &Method {
+        &self.method
+    }
+
     /// Polls for the head.
     pub(crate) fn poll<B, E>(
         &mut self,
@@ -104,7 +108,7 @@ impl<F, K> CutFuture<F, K> {
             }
         };
         let (head, body) = response.into_parts();
-        let body = if is_tunnel(&self.method, head.status) {
+        let body = if is_bare_tunnel(&self.method, &head) {
             hold.release().map(|()| CutBody::tunnel(body))
         } else {
             let slot = Slot::new();

@@ -6,6 +6,7 @@ use crate::{
     abort::{AbortReason, Aborted},
     error::{BodyPanicked, ErrorChain},
     timeouts::TimedOut,
+    tunnel::TunnelError,
 };
 
 /// How an exchange ended.
@@ -83,7 +84,8 @@ pub enum Cause {
 
 impl Cause {
     /// A failure with the error that says why. An error that is an [`Aborted`], a [`TimedOut`] or a [`BodyPanicked`], or
-    /// has one among its sources, is that; one of a missing terminator (feature `usage`) is [`Cause::Truncated`].
+    /// has one among its sources, is that; a [`TunnelError::Client`] is [`Cause::Disconnected`]; one of a missing terminator
+    /// (feature `usage`) is [`Cause::Truncated`].
     pub fn failed(error: &(dyn Error + 'static)) -> Self {
         let mut link = Some(error);
         while let Some(error) = link {
@@ -95,6 +97,9 @@ impl Cause {
             }
             if let Some(panicked) = error.downcast_ref::<BodyPanicked>() {
                 return Self::Panicked(panicked.message().into());
+            }
+            if let Some(TunnelError::Client(_)) = error.downcast_ref() {
+                return Self::Disconnected;
             }
             #[cfg(feature = "usage")]
             if error.is::<crate::usage::MissingTerminator>() {

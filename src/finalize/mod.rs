@@ -35,6 +35,7 @@
 //! | abort, time limit | see that layer | `aborted`, `timed_out`, with the reason, at once, polled or not |
 //! | panic of the service or the body | gets the panic | `panicked`, with its message |
 //! | 101, 2xx to CONNECT | gets the connection | `completed`, at the head |
+//! | the same, marked as a [`Tunnel`](crate::tunnel::Tunnel) | – | how the tunnel ended; [`Ending::bytes`] went to the client |
 //! | the runtime shuts down | – | `disconnected`, on the thread that drops the body |
 //!
 //! Size, headers, trailers, `size_hint` and `is_end_stream` are left alone, and so are both error types.

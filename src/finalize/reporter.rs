@@ -184,6 +184,10 @@ impl<H: Finalizer, E: AsError<N>, M, N> Await<E> for Reporter<H, (M, N)> {
         self.call(|hook| hook.on_response(head));
     }
 
+    fn follows_tunnels(&self) -> bool {
+        true
+    }
+
     fn failed(&mut self, error: &E) {
         self.see_error(error.as_error());
     }

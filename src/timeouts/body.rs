@@ -65,6 +65,12 @@ impl Clocks {
         self.asked();
     }
 
+    /// A tunnel may be silent for as long as both sides like.
+    pub(super) const fn tunnel(&mut self) {
+        self.limits.first_frame = None;
+        self.limits.idle = None;
+    }
+
     fn asked(&self) {
         if let Some(unread) = &self.unread {
             unread.asked();

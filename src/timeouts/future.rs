@@ -13,7 +13,7 @@ use http_body::Body;
 use super::{
     ChooseActivity, TimeoutsBody, body::Clocks, head_clock::HeadClock, watchdog::Watchdog,
 };
-use crate::cut::CutFuture;
+use crate::{cut::CutFuture, head::is_tunnel_body};
 
 /// The response future of [`Timeouts`](super::Timeouts).
 #[must_use = "futures do nothing unless polled"]
@@ -46,6 +46,9 @@ where
         Poll::Ready(result.map(|response| {
             let (head, body) = response.into_parts();
             clocks.activity = (this.choose)(&head);
+            if is_tunnel_body(this.inner.method(), &head) {
+                clocks.tunnel();
+            }
             Response::from_parts(head, TimeoutsBody::of(body, clocks))
         }))
     }

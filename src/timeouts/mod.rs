@@ -39,6 +39,7 @@
 //! | service error, panic | goes on to the caller |
 //! | client gone, abort | the inner body is dropped |
 //! | 101, 2xx to CONNECT | handed on untouched, without limits |
+//! | the same, marked as a [`Tunnel`](crate::tunnel::Tunnel) | the total limit alone |
 //!
 //! Size and headers are left alone, `size_hint` and `is_end_stream` are forwarded: a body that hits a limit is cut, it does
 //! not end. For what the client is to see of it, put a [`FinalFrameLayer`](crate::final_frame) outside. The outcome in

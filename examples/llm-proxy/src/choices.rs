@@ -18,11 +18,10 @@ use tower_lifeline::{
     usage::Dialect,
 };
 
-use crate::{books::Books, options::Options, reply};
+use crate::{books::Books, heads::Size, options::Options, reply};
 
 #[cfg(test)]
 mod tests;
-
 
 /// The heartbeat that the clients of a dialect survive, by path and content type.
 pub(crate) fn heartbeat(
@@ -148,7 +147,9 @@ pub(crate) struct Replays(Option<RequestKey>);
 
 impl MakeKey for Replays {
     fn may_have_key(&self, request: &request::Parts) -> bool {
-        self.0.as_ref().is_some_and(|key| key.may_have_key(request))
+        // The refusal of a head is for nobody else.
+        let fits = || Size::of_request(request) == Size::Fits;
+        self.0.as_ref().is_some_and(|key| key.may_have_key(request) && fits())
     }
 
     fn key(&self, request: &request::Parts, body: &[Bytes]) -> Option<Key> {

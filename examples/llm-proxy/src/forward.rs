@@ -15,6 +15,7 @@ use http::{
     request,
 };
 use http_body::Body;
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -25,12 +26,16 @@ use tokio::time::{Instant, timeout_at};
 use tower::{BoxError, Service};
 use tower_lifeline::{error::ErrorChain, exchange::Exchange, upload::UploadBody, usage::Dialect};
 
-pub(crate) use self::{answer::Answer, error::ForwardError};
+pub(crate) use self::{answer::Answer, error::ForwardError, websocket::WebSocket};
 use self::{
     answer::Begin,
     upload::{Budget, Source, Terms, Upload},
 };
-use crate::upstream::{Protocol, Upstream};
+use crate::{
+    heads::{self, Size},
+    socket::KEEPALIVE,
+    upstream::{Protocol, Upstream},
+};
 
 mod again;
 mod answer;
@@ -39,6 +44,7 @@ mod headers;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod websocket;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What one HTTP/2 stream may have in flight ...
@@ -65,6 +71,8 @@ pub(crate) struct Forward {
     client: Client,
     /// Makes a connection for each request.
     fresh: Client,
+    /// The same for connections that become WebSockets; there are none to an HTTP/2 upstream.
+    websockets: Option<Client>,
     uploads: Budget,
 }
 
@@ -100,6 +108,8 @@ impl Forward {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_keepalive(Some(KEEPALIVE));
+        tcp.set_keepalive_interval(Some(KEEPALIVE));
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -108,15 +118,21 @@ impl Forward {
             .http2_only(upstream.protocol() == Protocol::Http2)
             .http2_max_send_buf_size(STREAM_WINDOW as usize)
             .http2_initial_stream_window_size(STREAM_WINDOW)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW);
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http1_max_buf_size(heads::READ_BUFFER)
+            .http1_max_headers(heads::READ_FIELDS)
+            .http2_max_header_list_size(heads::LIST);
         let mut unpooled = builder.clone();
         unpooled.pool_max_idle_per_host(0);
+        let mut websockets = None;
         let [client, fresh] = match upstream.protocol() {
             Protocol::Http1 | Protocol::Http2 => {
                 [&builder, &unpooled].map(|builder| Client::Plain(builder.build(tcp.clone())))
             }
             Protocol::Tls => {
                 tcp.enforce_http(false);
+                let https = (tcp.clone(), websocket::tls()?);
+                websockets = Some(Client::Tls(unpooled.build(HttpsConnector::from(https))));
                 let tls = HttpsConnectorBuilder::new()
                     .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
                     .https_only()
@@ -125,8 +141,11 @@ impl Forward {
                 [&builder, &unpooled].map(|builder| Client::Tls(builder.build(tls.clone())))
             }
         };
+        if upstream.protocol() == Protocol::Http1 {
+            websockets = Some(fresh.clone());
+        }
         let uploads = Budget::new(limits.uploads);
-        Ok(Self { upstream: Arc::new(upstream), client, fresh, uploads })
+        Ok(Self { upstream: Arc::new(upstream), client, fresh, websockets, uploads })
     }
 
     /// The same request as the upstream is to see it, and its body.
@@ -210,12 +229,74 @@ impl Outgoing {
     }
 }
 
+impl Forward {
+    fn send<B>(
+        &self,
+        request: Request<B>,
+    ) -> Result<impl Future<Output = Result<Reply, ForwardError>> + Send + use<B>, ForwardError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (head, body) = request.into_parts();
+        if Size::of_request(&head) != Size::Fits {
+            return Err(ForwardError::RequestHead);
+        }
+        let mut request = Request::from_parts(head, body);
+        if request.method() == Method::CONNECT {
+            return Err(ForwardError::Tunnel);
+        }
+        let version = request.version();
+        let upgrade = websocket::client_side(&mut request);
+        let (mut outgoing, upload, begin) =
+            self.readdress(request).map_err(ForwardError::Target)?;
+        let (mut client, mut fresh) = (&self.client, &self.fresh);
+        if upgrade.is_some() {
+            client = self.websockets.as_ref().ok_or(ForwardError::NoWebSocket)?;
+            fresh = client;
+            websocket::say(&mut outgoing.head.headers);
+        }
+        let first = client.request(outgoing.request(upload));
+        let fresh = fresh.clone();
+        Ok(async move {
+            let response = match outgoing.answer(first).await {
+                Ok(response) => response,
+                Err(error) => match outgoing.again(&error) {
+                    Some(request) => outgoing.answer(fresh.request(request)).await?,
+                    None => return Err(error.into()),
+                },
+            };
+            let (head, body) = response.into_parts();
+            if Size::of_response(&head) != Size::Fits {
+                return Err(ForwardError::ResponseHead);
+            }
+            let mut response = Response::from_parts(head, body);
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                // Any other `Upgrade` is for one connection only and was not passed on.
+                let upgrade = upgrade.ok_or(ForwardError::Switched)?;
+                return websocket::connect(upgrade, response).await;
+            }
+            headers::strip_hop_by_hop(response.headers_mut());
+            // Each side speaks its own version.
+            *response.version_mut() = Version::default();
+            let mut response = response.map(|body| Either::Left(begin.answer(body)));
+            // What the client sends next may be that body or another request.
+            if outgoing.body.answered() && version < Version::HTTP_2 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        })
+    }
+}
+
+type Reply = Response<Either<Answer, WebSocket>>;
+
 impl<B> Service<Request<B>> for Forward
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<Answer>;
+    type Response = Response<Either<Answer, WebSocket>>;
     type Error = ForwardError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -224,37 +305,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if request.method() == Method::CONNECT {
-            return Box::pin(async { Err(ForwardError::Tunnel) });
+        match self.send(request) {
+            Ok(answer) => Box::pin(answer),
+            Err(error) => Box::pin(async { Err(error) }),
         }
-        let version = request.version();
-        let (mut outgoing, upload, begin) = match self.readdress(request) {
-            Ok(readdressed) => readdressed,
-            Err(error) => return Box::pin(async { Err(ForwardError::Target(error)) }),
-        };
-        let first = self.client.request(outgoing.request(upload));
-        let fresh = self.fresh.clone();
-        Box::pin(async move {
-            let mut response = match outgoing.answer(first).await {
-                Ok(response) => response,
-                Err(error) => match outgoing.again(&error) {
-                    Some(request) => outgoing.answer(fresh.request(request)).await?,
-                    None => return Err(error.into()),
-                },
-            };
-            // An `Upgrade` is for one connection only and was not passed on.
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                return Err(ForwardError::Switched);
-            }
-            headers::strip_hop_by_hop(response.headers_mut());
-            // Each side speaks its own version.
-            *response.version_mut() = Version::default();
-            let mut response = response.map(|body| begin.answer(body));
-            // What the client sends next may be that body or another request.
-            if outgoing.body.answered() && version < Version::HTTP_2 {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok(response)
-        })
     }
 }

@@ -17,7 +17,7 @@ use crate::books::Asked;
 #[cfg(test)]
 mod tests;
 
-const EXCHANGE_ID: HeaderName = HeaderName::from_static("x-exchange-id");
+pub(crate) const EXCHANGE_ID: HeaderName = HeaderName::from_static("x-exchange-id");
 /// Without it nginx holds a stream back until it has ended.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 

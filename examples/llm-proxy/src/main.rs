@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{net::TcpListener, runtime::Runtime};
-use tower::{BoxError, ServiceBuilder, service_fn};
+use tower::{BoxError, Layer, ServiceBuilder, service_fn};
 use tower_lifeline::{
     abort::{AbortLayer, AbortRegistry},
     coalesce::CoalesceLayer,
@@ -19,6 +19,7 @@ use tower_lifeline::{
     keepalive::IdleKeepaliveLayer,
     tee::{TeeLayer, TeeRequestLayer},
     timeouts::TimeoutsLayer,
+    tunnel::TunnelLayer,
     upload::UploadLayer,
     usage::TerminatorGuardLayer,
 };
@@ -26,6 +27,7 @@ use tower_lifeline::{
 use crate::{
     admin::Admin,
     books::Books,
+    cors::Cors,
     forward::Forward,
     label::LabelLayer,
     options::{Command, Layers, Options},
@@ -35,7 +37,9 @@ use crate::{
 mod admin;
 mod books;
 mod choices;
+mod cors;
 mod forward;
+mod heads;
 mod label;
 mod ledger;
 mod options;
@@ -104,6 +108,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
     let endings = finalize.tracker();
     // From the client to the upstream; see "The order" in the documentation of tower-lifeline.
     let proxy = ServiceBuilder::new()
+        .layer(TunnelLayer)
         .layer(LabelLayer { replays: options.replay.is_some() })
         .layer(
             IdleKeepaliveLayer::new(choices::never_if_off(options.keepalive))
@@ -145,10 +150,12 @@ async fn run(options: Options) -> Result<(), BoxError> {
     let mut signals = Signals::listen();
     announce(address, admin_address, simulated)?;
     let limits = serve::Limits { unread: options.unread_timeout, idle: options.connection_idle };
+    let cors = Cors::new(&options.cors);
     let connections = match options.layers {
-        Layers::All => serve::serve(listener, proxy, limits, signals.next()).await,
+        Layers::All => serve::serve(listener, cors.layer(proxy), limits, signals.next()).await,
         Layers::None => {
             let bare = service_fn(move |request| reply::or_refusal(forward.clone(), request));
+            let bare = cors.layer(TunnelLayer.layer(bare));
             serve::serve(listener, bare, limits, signals.next()).await
         }
     };

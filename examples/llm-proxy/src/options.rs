@@ -9,7 +9,7 @@ use clap::{
 
 use http::{HeaderName, uri::PathAndQuery};
 
-use crate::{simulate, units, upstream::Upstream};
+use crate::{cors::Origin, simulate, units, upstream::Upstream};
 
 #[cfg(test)]
 mod tests;
@@ -150,6 +150,12 @@ pub(crate) struct Options {
     /// limit; beyond it a body is read only as fast as the upstream takes it, and its request is not sent again
     #[arg(long, value_name = "N", default_value = "256MiB", value_parser = size, allow_hyphen_values = true)]
     pub(crate) upload_total: Limit<usize>,
+
+    /// Let the pages of this origin (https://chat.example, or `*`) ask from a browser: answers preflights, which are no
+    /// exchanges and never reach the upstream, and sets the CORS headers on every response in place of the upstream's;
+    /// may be repeated [default: none, and what the upstream says passes]
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) cors: Vec<Origin>,
 
     /// On SIGTERM or SIGINT let streams finish for so long, then abort them; `off` waits for all of them.
     /// A second signal ends the wait

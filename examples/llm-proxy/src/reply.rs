@@ -13,7 +13,7 @@ use serde::Serialize;
 use tower::{BoxError, ServiceExt};
 use tower_lifeline::exchange::{Cause, Exchange};
 
-use crate::forward::{Answer, Forward, ForwardError};
+use crate::forward::{Answer, Forward, ForwardError, WebSocket};
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +26,7 @@ pub(crate) struct Ours;
 pub(crate) async fn or_refusal<B>(
     forward: Forward,
     request: Request<B>,
-) -> Result<Response<Either<Answer, Full<Bytes>>>, Infallible>
+) -> Result<Response<Either<Either<Answer, WebSocket>, Full<Bytes>>>, Infallible>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -40,7 +40,10 @@ where
                 match &error {
                     error if error.client_left() => drop(exchange.record(Cause::Disconnected)),
                     // Refused, which is an answer as any other.
-                    ForwardError::Target(_) | ForwardError::Tunnel => {}
+                    ForwardError::Target(_)
+                    | ForwardError::RequestHead
+                    | ForwardError::NoWebSocket
+                    | ForwardError::Tunnel => {}
                     error => drop(exchange.record(Cause::failed(error))),
                 }
                 exchange.insert(Ours);
@@ -95,11 +98,14 @@ pub(crate) fn refusal(status: StatusCode, message: &str, code: &str) -> Response
 /// What the client is told when the upstream gave no answer.
 pub(crate) fn no_answer(error: &ForwardError) -> Response<Bytes> {
     let status = match error {
-        ForwardError::Unreachable(_) | ForwardError::Failed(_) | ForwardError::Switched => {
-            StatusCode::BAD_GATEWAY
-        }
+        ForwardError::Unreachable(_)
+        | ForwardError::Failed(_)
+        | ForwardError::Switched
+        | ForwardError::Upgrade(_)
+        | ForwardError::ResponseHead => StatusCode::BAD_GATEWAY,
+        ForwardError::RequestHead => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         ForwardError::Upload(_) | ForwardError::Target(_) => StatusCode::BAD_REQUEST,
-        ForwardError::Tunnel => StatusCode::NOT_IMPLEMENTED,
+        ForwardError::NoWebSocket | ForwardError::Tunnel => StatusCode::NOT_IMPLEMENTED,
     };
     // Its own words only: the error beneath names the upstream.
     refusal(status, &error.to_string(), "failed")

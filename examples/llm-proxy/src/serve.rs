@@ -2,7 +2,10 @@
 
 use std::{convert::Infallible, pin::pin, time::Duration};
 
-use http::{Request, Response};
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH},
+};
 use http_body::Body;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -18,10 +21,18 @@ use tokio::{
 };
 use tower::{BoxError, Service, ServiceExt};
 
-use self::idle::{Activity, Answer, Close, Observed};
-use crate::socket::Socket;
+pub(crate) use self::pace::Given;
+use self::{
+    idle::{Activity, Answer, Close, Observed},
+    pace::Paced,
+};
+use crate::{
+    heads::{self, Size},
+    socket::{Socket, Switch},
+};
 
 mod idle;
+mod pace;
 #[cfg(test)]
 mod tests;
 
@@ -86,9 +97,11 @@ where
             stream = accept(&listener) => stream,
         };
         let socket = Socket::new(stream, limits.unread);
+        let told = (socket.given(), socket.switch());
         let connection = connection(
             server.clone(),
             socket,
+            told,
             service.clone(),
             limits.idle,
             connections.stop.subscribe(),
@@ -97,10 +110,11 @@ where
     }
 }
 
-/// Serves one connection to its end, which comes when it has nothing to do, too.
+/// Serves one connection to its end, which comes when it has nothing to do, too. `told` is what its socket is told.
 async fn connection<S, B>(
     server: auto::Builder<TokioExecutor>,
     io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    told: (Given, Switch),
     service: S,
     idle: Option<Duration>,
     mut stop: watch::Receiver<()>,
@@ -117,10 +131,16 @@ async fn connection<S, B>(
     let io = TokioIo::new(Observed::new(io, activity.clone()));
     let service = service_fn(move |request| {
         let exchange = activity.begin();
-        let answer = service.clone().oneshot(request);
-        async move { Ok::<_, Infallible>(answer.await?.map(|body| Answer { body, exchange })) }
+        let (service, (given, switch)) = (service.clone(), told.clone());
+        async move {
+            let answer = answer(service, given, request).await;
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                switch.on();
+            }
+            Ok::<_, Infallible>(answer.map(|body| Answer { body, exchange }))
+        }
     });
-    let mut connection = pin!(server.serve_connection(io, service));
+    let mut connection = pin!(server.serve_connection_with_upgrades(io, service));
     let mut closing = false;
     loop {
         let state = *changes.borrow_and_update();
@@ -160,9 +180,30 @@ async fn at(deadline: Option<(Instant, Close)>) -> Close {
     }
 }
 
-/// What hyper holds of an answer before its client has read it, and of a head. It asks for no more until all of that is
-/// written, so a slow reader is taken for one that does not read if it takes longer for so much than `--unread-timeout`.
-const WRITE_BUFFER: usize = 64 * 1024;
+async fn answer<S, B>(service: S, given: Given, request: Request<Incoming>) -> Response<Paced<B>>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body,
+{
+    let given = (request.version() != Version::HTTP_2).then_some(given);
+    let (head, body) = request.into_parts();
+    if Size::of_request(&head) == Size::FarTooLarge {
+        return unread(given.is_some());
+    }
+    let Ok(response) = service.oneshot(Request::from_parts(head, body)).await;
+    response.map(|body| Paced::new(body, given))
+}
+
+/// As hyper answers a head that it does not read to its end.
+fn unread<B>(http1: bool) -> Response<Paced<B>> {
+    let mut response = Response::new(Paced::none());
+    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if http1 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
 
 fn server() -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
@@ -171,9 +212,11 @@ fn server() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         // It would count from the end of the exchange before, not from the first byte.
         .header_read_timeout(None)
-        .max_buf_size(WRITE_BUFFER);
+        .max_buf_size(heads::READ_BUFFER)
+        .max_headers(heads::READ_FIELDS);
     server
         .http2()
+        .max_header_list_size(heads::LIST)
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)

@@ -4,20 +4,29 @@
 use std::{
     io::{self, ErrorKind, IoSlice},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use socket2::TcpKeepalive;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::{Sleep, sleep},
 };
 
+use crate::serve::Given;
+
 /// What the kernel keeps unsent before it takes no more. Of its own accord it would take megabytes, and take more again
 /// only when a third of that is gone: a client that reads steadily, but slowly, would look as if it did not read.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const UNSENT: u32 = 64 * 1024;
+/// A peer that does not answer for so long is asked whether it is there; after nine questions in vain, it is gone.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(30);
 /// The limit of the exchange comes first, so that its ending says what happened.
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -30,6 +39,23 @@ pub(crate) struct Socket {
     stuck: Option<Pin<Box<Sleep>>>,
     /// It sends nothing more.
     left: bool,
+    given: Given,
+    switch: Switch,
+}
+
+/// Whether the connection has become a tunnel, whose sides may end their writing one by one. Cheap to clone; clones are the
+/// same switch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Switch(Arc<AtomicBool>);
+
+impl Switch {
+    pub(crate) fn on(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Socket {
@@ -38,7 +64,20 @@ impl Socket {
         let _ = stream.set_nodelay(true);
         #[cfg(any(target_os = "android", target_os = "linux"))]
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
-        Self { stream, unread, stuck: None, left: false }
+        // A client that is gone without a word is noticed though nothing is written: in a tunnel that may be for hours.
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+        let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        let (given, switch) = (Given::default(), Switch::default());
+        Self { stream, unread, stuck: None, left: false, given, switch }
+    }
+
+    /// What hyper was given for this client since all of it was written.
+    pub(crate) fn given(&self) -> Given {
+        self.given.clone()
+    }
+
+    pub(crate) fn switch(&self) -> Switch {
+        self.switch.clone()
     }
 
     fn written<T>(
@@ -95,8 +134,12 @@ impl AsyncWrite for Socket {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper ends a connection whose client closed its side while it waits for the answer, but not one whose client
         // did so in the middle of the request.
-        if self.left {
+        if self.left && !self.switch.is_on() {
             return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
+        }
+        // hyper does this when all is written, in the task that asks the body for more.
+        if self.given.written() {
+            cx.waker().wake_by_ref();
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }

@@ -2,6 +2,7 @@
 
 use std::{error::Error, path::Path, process::Stdio, sync::Arc, time::Duration};
 
+use futures_util::SinkExt;
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -16,6 +17,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
+use tokio_stream::StreamExt;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -125,5 +127,37 @@ async fn an_upstream_of_an_unknown_authority_is_a_502_that_says_why() -> Result<
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     assert!(answer.contains("\"type\":\"upstream\""), "{answer}");
     assert!(answer.contains("invalid peer certificate"), "{answer}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_websocket_is_dialled_with_http1_alone() -> Result<()> {
+    let (authority, acceptor) = tls(&["h2", "http/1.1"])?;
+    let roots =
+        std::env::temp_dir().join(format!("llm-proxy-roots-{}-websocket.pem", std::process::id()));
+    std::fs::write(&roots, authority)?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let at = listener.local_addr()?;
+    let serving = tokio::spawn(async move {
+        let stream = acceptor.accept(listener.accept().await?.0).await?;
+        let chosen = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        let mut socket = tokio_tungstenite::accept_async(stream).await?;
+        if let Some(message) = socket.next().await {
+            socket.send(message?).await?;
+        }
+        Ok::<_, Box<dyn Error + Send + Sync>>(chosen)
+    });
+    let (_proxy, address) = proxy(&format!("https://{at}"), &roots).await?;
+    let talk = async {
+        let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/")).await?;
+        socket.send("hello".into()).await?;
+        socket.next().await.transpose()
+    };
+    let heard: std::result::Result<_, tokio_tungstenite::tungstenite::Error> =
+        timeout(Duration::from_secs(20), talk).await?;
+    std::fs::remove_file(&roots)?;
+    assert_eq!(heard?, Some("hello".into()));
+    let chosen = timeout(Duration::from_secs(20), serving).await??;
+    assert_eq!(chosen.map_err(|error| error.to_string())?.as_deref(), Some(&b"http/1.1"[..]));
     Ok(())
 }

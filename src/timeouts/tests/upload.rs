@@ -44,7 +44,7 @@ async fn reads_then_takes(request: Upload, time: Duration) -> Answer {
 async fn through<F>(
     limits: Limits,
     body: Script,
-    service: impl Fn(Upload) -> F + Clone,
+    service: impl Fn(Upload) -> F + Clone + Send + 'static,
 ) -> (u16, Duration)
 where
     F: Future<Output = Answer> + Send + 'static,
@@ -243,10 +243,11 @@ async fn each_attempt_has_its_own_time() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_costs_few_polls() {
     let polls = Arc::new(AtomicUsize::new(0));
+    let counted = polls.clone();
     let mut service = TimeoutsLayer::new(Limits::new().head(20 * 60 * SECOND).upload(60 * SECOND))
-        .layer(UploadLayer::new().layer(service_fn(|request: Upload| {
+        .layer(UploadLayer::new().layer(service_fn(move |request: Upload| {
             tokio::spawn(drain(request.into_body()));
-            let polls = polls.clone();
+            let polls = counted.clone();
             poll_fn(move |_| {
                 polls.fetch_add(1, Ordering::Relaxed);
                 Poll::<Result<Response<Empty<Bytes>>, Infallible>>::Pending

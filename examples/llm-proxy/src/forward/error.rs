@@ -17,6 +17,14 @@ pub(crate) enum ForwardError {
     Failed(legacy::Error),
     /// It changed the protocol, which nobody had asked for.
     Switched,
+    /// It switched to a WebSocket, and then its connection was gone.
+    Upgrade(hyper::Error),
+    /// Its head is too large.
+    ResponseHead,
+    /// The head of the request is too large.
+    RequestHead,
+    /// A WebSocket can not be had from an HTTP/2 upstream.
+    NoWebSocket,
     /// The request's target can not be expressed under the upstream's base URL.
     Target(http::Error),
     /// CONNECT: a reverse proxy opens no tunnels.
@@ -49,6 +57,10 @@ impl fmt::Display for ForwardError {
             Self::Unreachable(_) => "the upstream can not be reached",
             Self::Failed(_) => "the upstream failed before it answered",
             Self::Switched => "the upstream switched protocols unasked",
+            Self::Upgrade(_) => "the upstream failed when it had switched protocols",
+            Self::ResponseHead => "the head of the upstream's answer is too large",
+            Self::RequestHead => "the head of the request is too large",
+            Self::NoWebSocket => "the upstream takes no WebSockets",
             Self::Target(_) => "the upstream has no such address",
             Self::Tunnel => "CONNECT is not supported",
         })
@@ -60,7 +72,12 @@ impl Error for ForwardError {
         match self {
             Self::Upload(error) | Self::Unreachable(error) | Self::Failed(error) => Some(error),
             Self::Target(error) => Some(error),
-            Self::Switched | Self::Tunnel => None,
+            Self::Upgrade(error) => Some(error),
+            Self::Switched
+            | Self::ResponseHead
+            | Self::RequestHead
+            | Self::NoWebSocket
+            | Self::Tunnel => None,
         }
     }
 }

@@ -1,26 +1,29 @@
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Either};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
 use super::start;
 use crate::{
-    forward::{Answer, Forward},
+    forward::{Answer, Forward, WebSocket},
     testing::{full, soon},
 };
 
 mod dialects;
 
-async fn send(request: http::request::Builder, body: String) -> Response<Answer> {
+async fn send(
+    request: http::request::Builder,
+    body: String,
+) -> Response<Either<Answer, WebSocket>> {
     let forward = Forward::new(start().await.unwrap(), Default::default()).unwrap();
     let request = request.body(full(body)).unwrap();
     soon(forward.oneshot(request)).await.unwrap()
 }
 
-async fn post(path: &str, body: &Value) -> Response<Answer> {
+async fn post(path: &str, body: &Value) -> Response<Either<Answer, WebSocket>> {
     send(Request::post(path), body.to_string()).await
 }
 
@@ -33,12 +36,12 @@ fn ask(model: &str, stream: bool) -> Value {
     })
 }
 
-async fn text(response: Response<Answer>) -> String {
+async fn text(response: Response<Either<Answer, WebSocket>>) -> String {
     let body = soon(response.into_body().collect()).await.unwrap();
     String::from_utf8(body.to_bytes().to_vec()).unwrap()
 }
 
-async fn value(response: Response<Answer>) -> Value {
+async fn value(response: Response<Either<Answer, WebSocket>>) -> Value {
     assert_eq!(response.headers()["content-type"], "application/json");
     serde_json::from_str(&text(response).await).unwrap()
 }

@@ -15,13 +15,13 @@ use crate::{
     common::{LIMIT, Proxy},
 };
 
-fn signal(proxy: &Proxy, name: &str) {
+pub(crate) fn signal(proxy: &Proxy, name: &str) {
     let kill = format!("kill -{name} {}", proxy.child.id().unwrap());
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 
 /// Waits for its end; tells the exit code.
-async fn exit(proxy: &mut Proxy) -> Option<i32> {
+pub(crate) async fn exit(proxy: &mut Proxy) -> Option<i32> {
     timeout(LIMIT, proxy.child.wait()).await.expect("it does not end").unwrap().code()
 }
 
