@@ -56,6 +56,7 @@ mod tests;
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -69,6 +70,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
+    contain::contain,
     exchange::{Exchange, UploadState},
     ready::{AlwaysReady, AlwaysReadyFuture},
 };
@@ -151,9 +153,18 @@ impl<B: Body> Body for UploadBody<B> {
             return Poll::Ready(None);
         };
         let budget = ready!(coop::poll_proceed(cx));
-        let Poll::Ready(frame) = inner.as_mut().poll_frame(cx) else {
-            this.state.asked();
-            return Poll::Pending;
+        let frame = match catch_unwind(AssertUnwindSafe(|| inner.as_mut().poll_frame(cx))) {
+            Ok(Poll::Ready(frame)) => frame,
+            Ok(Poll::Pending) => {
+                this.state.asked();
+                return Poll::Pending;
+            }
+            Err(payload) => {
+                // Not unwinding here, so that the body's Drop can not abort the process.
+                let _ = contain(|| this.inner.set(None));
+                this.state.given();
+                resume_unwind(payload)
+            }
         };
         budget.made_progress();
         let data = match &frame {
@@ -162,7 +173,7 @@ impl<B: Body> Body for UploadBody<B> {
         };
         match data {
             None => {
-                this.inner.set(None);
+                let _ = contain(|| this.inner.set(None));
                 this.state.given();
             }
             Some(_) if inner.is_end_stream() => this.state.given(),
