@@ -24,7 +24,7 @@
 //! let sides = std::sync::Mutex::new(Some((client, upstream)));
 //! let service = layers.service(service_fn(move |_: Request<()>| {
 //!     let (client, upstream) = sides.lock().unwrap().take().unwrap();
-//!     let mut response = Response::new(TunnelBody::new(async { Ok(client) }, upstream));
+//!     let mut response = Response::new(TunnelBody::new(async { Ok::<_, Infallible>(client) }, upstream));
 //!     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
 //!     response.extensions_mut().insert(Tunnel);
 //!     async { Ok::<_, Infallible>(response) }
