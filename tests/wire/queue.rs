@@ -51,6 +51,7 @@ async fn whoever_waits_in_a_queue_is_listed_and_has_an_ending_served_aborted_lat
                 }
             }));
         let server = Server::start(wire.front(), stack).await;
+        drop(tell);
         let ask = || tokio::spawn(Reader::get_at(wire, server.addr(), 65_535));
 
         let first = ask();
