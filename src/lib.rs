@@ -109,6 +109,7 @@ mod head;
 mod held;
 pub mod isolate;
 pub mod keepalive;
+mod log;
 #[cfg(feature = "replay")]
 pub mod replay;
 pub mod sse;

@@ -20,6 +20,7 @@ mod heartbeats;
 mod labels;
 mod ledger;
 mod log;
+mod memory;
 mod metrics;
 mod outcomes;
 mod page;
