@@ -23,25 +23,32 @@
 //!
 //! 1. What was appended and not forgotten reads as it was: the same frames with the same times, from whatever [`Cursor`].
 //! 2. A record lies in one block, so that a frame can be handed out without another copy, as a slice of that.
-//! 3. [`memory`](Log::memory) is what the blocks take, whoever reads them: their capacities, and what each costs by itself. It
-//!    is at most twice the bytes held, in a timed log with 10 bytes more for a frame, plus one block.
+//! 3. [`memory`](Log::memory) is what the blocks take, whoever reads them: their capacities, and 128 bytes that each costs by
+//!    itself. It is at most twice the bytes held and a hundredth, in a timed log with 10 bytes more for a frame, plus one block.
 //! 4. The memory, but for what is [exempt](Log::exempt), is taken from the budget before it is allocated, and given back when it
 //!    is freed. An append for which there is none changes nothing.
 //! 5. Only the oldest is forgotten. A cursor in front of what is left reads nothing any more.
 //! 6. Steady appending and forgetting allocates nothing: the block that was forgotten last is written again.
 
+mod block;
 mod budget;
+mod forget;
 mod headers;
+mod read;
 mod record;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, ops::Range, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 pub use self::budget::Budget;
-use self::{budget::Share, record::Header};
+use self::{
+    block::{Block, Data},
+    budget::Share,
+    record::Header,
+};
 pub(crate) use self::{headers::compact, headers::memory as head_memory, record::Cursor};
 
 const SMALLEST: usize = 512;
@@ -68,35 +75,6 @@ pub(crate) struct Log {
     spare: Option<Block>,
     share: Share,
     exempt: usize,
-}
-
-#[derive(Debug)]
-struct Block {
-    data: Data,
-    /// A block that was frozen in parts is paid for with the last one of them.
-    cost: usize,
-}
-
-#[derive(Debug)]
-enum Data {
-    Written(BytesMut),
-    Frozen(Bytes),
-}
-
-impl Block {
-    fn bytes(&self) -> &[u8] {
-        match &self.data {
-            Data::Written(bytes) => bytes,
-            Data::Frozen(bytes) => bytes,
-        }
-    }
-
-    fn written(&mut self) -> Option<&mut BytesMut> {
-        match &mut self.data {
-            Data::Written(bytes) => Some(bytes),
-            Data::Frozen(_) => None,
-        }
-    }
 }
 
 impl Log {
@@ -264,192 +242,5 @@ impl Log {
             block.cost -= less;
             self.release(less);
         }
-    }
-
-    /// Where the record at the cursor lies, and the cursor behind it.
-    fn find(&self, mut cursor: Cursor) -> Option<(usize, Range<usize>, Cursor)> {
-        if cursor.frame >= self.end.frame {
-            return None;
-        }
-        if cursor.frame == self.start.frame {
-            // It may be in a block that is gone since.
-            cursor = self.start;
-        }
-        loop {
-            let index = usize::try_from(cursor.block.checked_sub(self.first)?).ok()?;
-            let bytes = self.blocks.get(index)?.bytes();
-            if cursor.at >= bytes.len() {
-                (cursor.block, cursor.at) = (cursor.block + 1, 0);
-                continue;
-            }
-            let (length, since, from) = if cursor.left > 0 {
-                (cursor.left, Duration::ZERO, cursor.at)
-            } else {
-                let (length, since, header) = Header::read(bytes.get(cursor.at..)?, self.timed)?;
-                (length, since, cursor.at + header)
-            };
-            let to = from + length;
-            let behind =
-                Cursor { block: cursor.block, at: to, left: 0, ..cursor.behind(length, since) };
-            return Some((index, from..to, behind));
-        }
-    }
-
-    /// The frames from the oldest on.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = &[u8]> {
-        let mut cursor = self.start;
-        std::iter::from_fn(move || {
-            let (index, range, behind) = self.find(cursor)?;
-            cursor = behind;
-            self.blocks.get(index)?.bytes().get(range)
-        })
-    }
-
-    /// All of it in one piece.
-    pub(crate) fn to_bytes(&self) -> Bytes {
-        let mut all = BytesMut::with_capacity(self.bytes());
-        self.frames().for_each(|frame| all.extend_from_slice(frame));
-        all.freeze()
-    }
-
-    /// Forgets the oldest bytes, even in the middle of a frame.
-    pub(crate) fn forget(&mut self, mut bytes: usize) {
-        let mut start = self.start;
-        while let Some((_, range, behind)) = self.find(start).filter(|_| bytes > 0) {
-            if range.len() > bytes {
-                let (at, left) = (range.start + bytes, range.len() - bytes);
-                start = Cursor {
-                    block: behind.block,
-                    at,
-                    left,
-                    bytes: start.bytes + bytes as u64,
-                    ..start
-                };
-                break;
-            }
-            bytes -= range.len();
-            start = behind;
-        }
-        self.forget_before(start);
-    }
-
-    /// Forgets the oldest block but for the last one, which is written: `false` if there is no other.
-    pub(crate) fn forget_block(&mut self) -> bool {
-        if self.blocks.len() < 2 {
-            return false;
-        }
-        let mut start = self.start;
-        while let Some((.., behind)) = self.find(start).filter(|(index, ..)| *index == 0) {
-            start = behind;
-        }
-        (start.block, start.at) = (start.block.max(self.first + 1), 0);
-        self.forget_before(start);
-        true
-    }
-
-    /// Forgets all of it, and where its memory was.
-    pub(crate) fn forget_all(&mut self) {
-        self.first += self.blocks.len() as u64;
-        (self.spare, self.frozen) = (None, 0);
-        self.blocks.clear();
-        self.release(self.memory);
-        self.end = Cursor { block: self.first, at: 0, ..self.end };
-        self.start = self.end;
-    }
-
-    /// Forgets what is in front of this cursor.
-    pub(crate) fn forget_before(&mut self, cursor: Cursor) {
-        self.start = cursor;
-        while self.first < cursor.block && self.blocks.len() > 1 {
-            let Some(mut block) = self.blocks.pop_front() else { break };
-            self.first += 1;
-            self.frozen = self.frozen.saturating_sub(1);
-            if let (None, Data::Written(data)) = (&self.spare, &mut block.data) {
-                data.clear();
-                self.spare = Some(block);
-            } else {
-                self.release(block.cost);
-            }
-        }
-        // Of those that are written again none is larger.
-        let is_large = |last: &Block| last.cost > BLOCK + PER_BLOCK;
-        if self.bytes() == 0 && self.blocks.back().is_some_and(is_large) {
-            self.forget_all();
-        }
-    }
-}
-
-#[cfg(feature = "replay")]
-impl Log {
-    /// The next frame of this cursor, with the time that it came at.
-    pub(crate) fn read(&mut self, cursor: &mut Cursor) -> Option<(Duration, Bytes)> {
-        let (index, ..) = self.find(*cursor)?;
-        if index >= self.frozen {
-            self.freeze();
-        }
-        self.read_frozen(cursor)
-    }
-
-    /// The same. What was not frozen is copied.
-    pub(crate) fn read_frozen(&self, cursor: &mut Cursor) -> Option<(Duration, Bytes)> {
-        let (index, range, behind) = self.find(*cursor)?;
-        let frame = match &self.blocks.get(index)?.data {
-            Data::Frozen(bytes) => bytes.slice(range),
-            Data::Written(bytes) => Bytes::copy_from_slice(bytes.get(range)?),
-        };
-        *cursor = behind;
-        Some((behind.after, frame))
-    }
-
-    /// The time of the next frame of this cursor.
-    pub(crate) fn time(&self, cursor: Cursor) -> Option<Duration> {
-        self.find(cursor).map(|(.., behind)| behind.after)
-    }
-
-    /// Makes slices of what was written so far possible. What is left of the last block is written on: another block in the
-    /// list, for the place of which there may be no memory. Then what is read of this one is copied.
-    fn freeze(&mut self) {
-        let blocks = self.blocks.len();
-        while let Some(block) = self.blocks.get_mut(self.frozen) {
-            let Data::Written(data) = &mut block.data else { break };
-            let is_last = self.frozen + 1 == blocks;
-            if !is_last || data.capacity() == data.len() {
-                block.data = Data::Frozen(data.split().freeze());
-                self.frozen += 1;
-                continue;
-            }
-            if data.is_empty() || !self.charge(size_of::<Block>()) {
-                break;
-            }
-            let Some(mut block) = self.blocks.pop_back() else { break };
-            if let Data::Written(data) = &mut block.data {
-                let written = Data::Frozen(data.split().freeze());
-                self.blocks.push_back(Block { data: written, cost: size_of::<Block>() });
-                self.blocks.push_back(block);
-                self.frozen += 1;
-            }
-            break;
-        }
-    }
-
-    /// A copy of all that it holds, in a block of just its size, which takes nothing from a budget.
-    pub(crate) fn sealed(&self) -> Self {
-        let mut sealed = Self::new(None);
-        sealed.timed = self.timed;
-        let skip = self.start;
-        let all = || self.blocks.iter().enumerate();
-        let from = |index: usize| {
-            let is_first = self.first + index as u64 == skip.block;
-            if is_first { skip.at } else { 0 }
-        };
-        let size = all().map(|(index, block)| block.bytes().len() - from(index)).sum();
-        let mut data = BytesMut::with_capacity(size);
-        all().for_each(|(index, block)| data.extend_from_slice(&block.bytes()[from(index)..]));
-        sealed.memory = size + PER_BLOCK;
-        sealed.blocks.push_back(Block { data: Data::Frozen(data.freeze()), cost: sealed.memory });
-        sealed.frozen = 1;
-        sealed.start = Cursor { block: 0, at: 0, ..skip };
-        sealed.end = Cursor { block: 0, at: size, ..self.end };
-        sealed
     }
 }

@@ -27,7 +27,7 @@ struct Inner {
 
 impl Recorded {
     /// Makes one of its parts, for a store that keeps them elsewhere. Each frame comes with the time from the head to it, which
-    /// is kept to the microsecond.
+    /// is kept to the microsecond. Empty frames are left out.
     #[must_use]
     pub fn new(head: &Response<()>, frames: &[(Duration, Bytes)]) -> Self {
         let mut log = Log::new(None).timed();

@@ -27,7 +27,8 @@ pub enum Keep {
 /// How much a recording keeps.
 ///
 /// Memory: frames and headers are copied, so that nothing of a connection's buffers is kept. So many `bytes` of data take at
-/// most twice as much memory and 16 KiB, however small the frames are ([`Keep::Last`]: 48 KiB).
+/// most 2.01 times as much memory and a block of 16 KiB ([`Keep::Last`]: three) in frames of single bytes, and 1.4 times as
+/// much in those of 32 and more.
 #[derive(Clone, Debug)]
 pub struct Limit {
     bytes: usize,

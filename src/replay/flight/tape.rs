@@ -122,20 +122,22 @@ impl Tape {
         open: bool,
     ) -> bool {
         let mut answer = lock(&self.answer);
-        let recorded = data.is_empty() || answer.log.end().frame > self.written;
+        let recorded = answer.log.end().frame > self.written;
         let more = if recorded { 0 } else { data.len() };
         let open = open
             && answer.has_room(more, self.limit / 2)
             && (recorded || answer.log.append(data, Duration::ZERO));
         if !open && !recorded {
-            answer.log.exempt(FLOOR);
+            if !answer.kept {
+                answer.log.exempt(FLOOR);
+            }
             answer.keep_for_others(data, poller, places, self.limit);
         }
         self.written = answer.log.end().frame;
         if let Some(place) = places.get_mut(poller) {
             (place.at, place.passed) = (answer.log.end(), Some(data.clone()));
         }
-        self.frames += u64::from(!data.is_empty());
+        self.frames += 1;
         self.streamed += data.len() as u64;
         open
     }
