@@ -73,7 +73,8 @@ impl Log {
         }
         // Of those that are written again none is larger.
         let is_large = |last: &Block| last.cost > BLOCK + PER_BLOCK;
-        if self.bytes() == 0 && self.blocks.back().is_some_and(is_large) {
+        let is_empty = self.start.frame == self.end.frame;
+        if is_empty && self.blocks.back().is_some_and(is_large) {
             self.forget_all();
         }
     }

@@ -218,6 +218,19 @@ fn steady_appending_and_forgetting_allocates_nothing() {
     }
 }
 
+#[cfg(feature = "replay")]
+#[test]
+fn an_empty_frame_is_read_though_all_the_bytes_before_it_are_forgotten() {
+    let (mut log, mut cursor) = (log_of([100_000, 0]), Cursor::default());
+    assert_eq!(log.read(&mut cursor).unwrap().1.len(), 100_000);
+    log.forget_before(cursor);
+    assert!(log.read(&mut cursor).is_some_and(|(_, data)| data.is_empty()));
+    log.forget_before(cursor);
+    assert_eq!((log.memory(), log.read(&mut cursor)), (0, None));
+    assert!(log.append(b"x", NOW));
+    assert_eq!(log.read(&mut cursor).unwrap().1, "x");
+}
+
 /// A frame that is read at once is a block of its own in the list, which costs its place.
 #[cfg(feature = "replay")]
 #[test]

@@ -168,7 +168,8 @@ impl Tape {
         let (_, data) = answer.log.read(&mut place.at)?;
         place.has_read(&data);
         let first = answer.log.start().frame;
-        if !open && !places.iter().any(|(_, place)| !place.fell_behind && place.at.frame <= first) {
+        let is_first = |place: &Place| !place.fell_behind && place.at.frame <= first;
+        if !open && !answer.kept && !places.iter().any(|(_, place)| is_first(place)) {
             answer.trim(places);
         }
         Some(data)
