@@ -1,8 +1,8 @@
 //! What streams of small events take: the proxy's resident memory while they run and after their end.
 //!
-//! `cargo bench -p llm-proxy --bench memory [-- STREAMS...]` (50 and 500). Each stream is of 3,000 events of 256 bytes, each in
-//! a write of its own. When all of them were sent, and before any stream ends, everything that is captured is held at once.
-//! `LLM_PROXY=PATH` takes another binary, to compare.
+//! `cargo bench -p llm-proxy --bench memory [-- STREAMS...]` (50 and 500). Each stream is of 3,000 events of 256 bytes, each of
+//! which is sent when the client has the one before. When all of them were sent, and before any stream ends, everything that is
+//! captured is held at once. `LLM_PROXY=PATH` takes another binary, to compare.
 
 use std::{error::Error, time::Duration};
 
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::common::{
     Proxy,
-    memory::{EVENT, Trickle, ask, resident},
+    memory::{EVENT, Trickle, resident},
 };
 
 #[allow(
@@ -49,13 +49,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn measure(streams: usize, options: &[&str]) -> Result<(), Box<dyn Error>> {
-    let upstream = Trickle::start(EVENTS).await?;
+    let upstream = Trickle::start(streams, EVENTS).await?;
     let proxy = Proxy::before(upstream.addr, options).await;
     let process = proxy.child.id().ok_or("it has ended")?;
     let begin = resident(process)?;
     let mut clients = JoinSet::new();
     for n in 0..streams {
-        clients.spawn(ask(proxy.addr, n));
+        clients.spawn(upstream.client(proxy.addr, n));
     }
     let (start, mut curve) = (Instant::now(), Vec::new());
     let mut sent = std::pin::pin!(upstream.all_sent(streams));

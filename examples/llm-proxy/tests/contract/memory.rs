@@ -6,14 +6,14 @@ use tokio::{task::JoinSet, time::sleep};
 
 use crate::common::{
     LIMIT, Proxy,
-    memory::{EVENT, Trickle, ask, resident, settled},
+    memory::{EVENT, Trickle, resident, settled},
 };
 
-const STREAMS: usize = 50;
-const EVENTS: usize = 1_000;
+const STREAMS: usize = 20;
+const EVENTS: usize = 500;
 const MIB: usize = 1024 * 1024;
-/// Of 50 connections on either side, and of an allocator.
-const FIXED: usize = 40 * MIB;
+/// Of the connections on either side, and of an allocator. What was pinned were 80 MiB.
+const FIXED: usize = 30 * MIB;
 
 /// What the recordings hold, as `/metrics` tells it.
 async fn captured(proxy: &Proxy) -> usize {
@@ -30,12 +30,12 @@ async fn captured(proxy: &Proxy) -> usize {
 async fn streams_of_small_events_take_at_most_twice_what_is_captured_and_give_it_back() {
     // With `--replay` each answer is recorded twice: for the accounts, and for the store and those who join.
     for (options, copies) in [(&[][..], 1), (&["--replay=60s"], 2)] {
-        let upstream = Trickle::start(EVENTS).await.unwrap();
+        let upstream = Trickle::start(STREAMS, EVENTS).await.unwrap();
         let proxy = Proxy::before(upstream.addr, options).await;
         let process = proxy.child.id().unwrap();
         let before = resident(process).unwrap();
         let mut clients = JoinSet::new();
-        (0..STREAMS).for_each(|n| drop(clients.spawn(ask(proxy.addr, n))));
+        (0..STREAMS).for_each(|n| drop(clients.spawn(upstream.client(proxy.addr, n))));
         upstream.all_sent(STREAMS).await;
 
         let bytes = STREAMS * EVENTS * EVENT;
