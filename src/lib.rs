@@ -121,6 +121,7 @@ mod head;
 mod held;
 pub mod isolate;
 pub mod keepalive;
+mod log;
 pub mod ready;
 #[cfg(feature = "replay")]
 pub mod replay;

@@ -12,10 +12,12 @@ use super::{
     flight::{Call, Called, Flights, Seat},
     future::Asked,
     policy::{kept_head, may_keep, may_share},
-    recorder::Recorder,
+    recorder::{Answer, Recorder},
     vary::selected,
 };
-use crate::{cut::lock, error::BoxError, exchange::Exchange, head::Framing, watch::Watched};
+use crate::{
+    cut::lock, error::BoxError, exchange::Exchange, head::Framing, log::compact, watch::Watched,
+};
 
 /// What there is to know of an answer besides itself.
 pub(super) struct About<T, K> {
@@ -63,7 +65,8 @@ impl<T: ReplayStore, K> About<T, K> {
     ) -> Response<ReplayBody<B, T>> {
         let (head, body) = response.into_parts();
         let framing = Framing::of(&self.method, &head, &body);
-        let body = self.recorded(&head, body, framing);
+        let answer = Arc::new(Mutex::new(Answer::new(&self.shared.terms)));
+        let body = self.recorded(&head, body, framing, &answer);
         Response::from_parts(head, body)
     }
 
@@ -72,11 +75,13 @@ impl<T: ReplayStore, K> About<T, K> {
         head: &response::Parts,
         body: B,
         framing: Framing,
+        answer: &Arc<Mutex<Answer>>,
     ) -> ReplayBody<B, T> {
         let key = self.key.filter(|_| may_keep(&self.method, head, &framing));
         let recorder = key.map(|key| {
-            Recorder::new(&self.shared, key, self.exchange.clone(), &self.path, head, &framing)
-                .with_vary(selected(&head.headers, &self.headers))
+            let vary = selected(&head.headers, &self.headers);
+            let (exchange, head) = (self.exchange.clone(), (head, &framing));
+            Recorder::new(&self.shared, key, exchange, &self.path, head, answer).with_vary(vary)
         });
         ReplayBody::live(Watched::watch(body, framing, recorder))
     }
@@ -92,11 +97,13 @@ impl<T: ReplayStore, K> About<T, K> {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let body = Box::pin(self.recorded(&head, body, framing));
-        let others = Box::new(kept_head(&head, &self.shared.kept).into_parts().0);
+        let answer = Arc::new(Mutex::new(Answer::new(&self.shared.terms)));
+        let body = Box::pin(self.recorded(&head, body, framing, &answer));
+        let mut others = Box::new(kept_head(&head, &self.shared.kept).into_parts().0);
+        others.headers = compact(&others.headers);
         let expected = framing.expected.filter(|_| !framing.no_body);
         let vary = selected(&head.headers, &self.headers);
-        Called::Streams { head: Box::new(head), others, body, expected, vary }
+        Called::Streams { head: Box::new(head), others, body, answer, expected, vary }
     }
 }
 

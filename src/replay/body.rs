@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{Recorded, ReplayStore, flight::Seat, recorder::Recorder};
-use crate::{error::BoxError, watch::Watched};
+use crate::{error::BoxError, log::Cursor, watch::Watched};
 
 /// The body of a response under [`ReplayLayer`](super::ReplayLayer). See the [module](super) for what happens when.
 #[pin_project]
@@ -42,7 +42,8 @@ impl<B: Body, T: ReplayStore> ReplayBody<B, T> {
 
     pub(super) fn replayed(recorded: Recorded, paced: bool) -> Self {
         let pace = paced.then(|| Pace { started: Instant::now(), timer: None });
-        Self { state: State::Replayed(Player { recorded: Some(recorded), next: 0, pace }) }
+        let next = recorded.start();
+        Self { state: State::Replayed(Player { recorded: Some(recorded), next, pace }) }
     }
 }
 
@@ -88,7 +89,7 @@ where
 struct Player {
     /// `None` after the end.
     recorded: Option<Recorded>,
-    next: usize,
+    next: Cursor,
     pace: Option<Pace>,
 }
 
@@ -107,8 +108,7 @@ impl Player {
             ready!(pace.poll(after, cx));
         }
         budget.made_progress();
-        if let Some((_, data)) = recorded.frame(self.next) {
-            self.next += 1;
+        if let Some((_, data)) = recorded.read(&mut self.next) {
             return Poll::Ready(Some(Frame::data(data)));
         }
         let trailers = recorded.trailers().cloned();

@@ -58,8 +58,9 @@
 //! A stream of no known dialect is taken at its word: where nothing but a closed connection ends it, half of it looks whole.
 //!
 //! A replay has the exact size that the original announced, or else none, so that a stream stays a stream. While an answer is
-//! recorded, it holds clones of the frames, at most [`ReplayLayer::answer_limit`] bytes ([`ReplayLayer::within`] limits all
-//! together); a complete one is copied into one piece.
+//! recorded its frames are copied into blocks of memory, once for the store and for all who join; they hold at most
+//! [`ReplayLayer::answer_limit`] bytes of it, and take at most twice as much memory and two blocks of 16 KiB
+//! ([`ReplayLayer::within`] limits the memory of all together). A complete one is copied into one piece.
 //!
 //! # Requests that run at the same time
 //!
@@ -214,7 +215,7 @@ impl<T, K: Clone> ReplayLayer<T, K> {
         self.with(|shared| shared.terms.limit = bytes)
     }
 
-    /// Takes what is held of answers that are under way from `budget`, besides the limit of each. An answer for which nothing
+    /// Takes the memory of answers that are under way from `budget`, besides the limit of each. An answer for which nothing
     /// is left is not kept, and can not be joined.
     pub fn within(self, budget: &Budget) -> Self {
         self.with(|shared| shared.terms.budget = Some(budget.clone()))

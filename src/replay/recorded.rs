@@ -2,11 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 
 use super::Key;
-use crate::usage::Terminator;
+use crate::{
+    log::{Cursor, Log, compact, head_memory},
+    usage::Terminator,
+};
 
 /// A complete answer, as a store keeps it: its status, the headers that were chosen, and its frames with their times. Cheap to
 /// clone; it pins no read buffer of a connection.
@@ -17,41 +20,37 @@ pub struct Recorded(Arc<Inner>);
 struct Inner {
     status: StatusCode,
     headers: HeaderMap,
-    data: Bytes,
-    marks: Vec<Mark>,
+    frames: Arc<Log>,
     trailers: Option<HeaderMap>,
     sized: bool,
     terminator: Terminator,
     vary: Option<Key>,
 }
 
-/// Where a frame ends.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    end: usize,
-    after: Duration,
-}
-
 impl Recorded {
-    /// Makes one of its parts, for a store that keeps them elsewhere. Each frame comes with the time from the head to it.
+    /// Makes one of its parts, for a store that keeps them elsewhere. Each frame comes with the time from the head to it, which
+    /// is kept to the microsecond. Empty frames are left out.
     #[must_use]
     pub fn new(head: &Response<()>, frames: &[(Duration, Bytes)]) -> Self {
-        let mut data = BytesMut::with_capacity(frames.iter().map(|(_, frame)| frame.len()).sum());
-        let mut marks = Vec::with_capacity(frames.len());
+        let mut log = Log::new(None).timed();
         for (after, frame) in frames {
-            data.extend_from_slice(frame);
-            marks.push(Mark { end: data.len(), after: *after });
+            log.append(frame, *after);
         }
-        let (status, headers) = (head.status(), head.headers().clone());
-        let data = data.freeze();
+        Self::of(head, &log)
+    }
+
+    /// Takes a copy of what was recorded.
+    pub(super) fn of(head: &Response<()>, log: &Log) -> Self {
+        let (status, headers) = (head.status(), compact(head.headers()));
+        let frames = Arc::new(log.sealed());
         let (trailers, sized, terminator, vary) = (None, false, Terminator::None, None);
-        Self(Arc::new(Inner { status, headers, data, marks, trailers, sized, terminator, vary }))
+        Self(Arc::new(Inner { status, headers, frames, trailers, sized, terminator, vary }))
     }
 
     /// Adds the trailers.
     #[must_use]
     pub fn with_trailers(self, trailers: Option<HeaderMap>) -> Self {
-        self.with(|inner| inner.trailers = trailers)
+        self.with(|inner| inner.trailers = trailers.map(|trailers| compact(&trailers)))
     }
 
     /// Says whether the head announced the length. If so a replay does, too.
@@ -88,14 +87,15 @@ impl Recorded {
         &self.0.headers
     }
 
-    /// All of its data.
-    pub fn data(&self) -> &Bytes {
-        &self.0.data
+    /// All of its data, copied into one piece.
+    pub fn to_bytes(&self) -> Bytes {
+        self.0.frames.to_bytes()
     }
 
-    /// The frames as the service sent them, each with the time from the head to it.
+    /// The frames as the service sent them, each with the time from the head to it. Slices of one piece of memory.
     pub fn frames(&self) -> impl Iterator<Item = (Duration, Bytes)> + '_ {
-        (0..self.0.marks.len()).filter_map(|at| self.frame(at))
+        let mut cursor = self.start();
+        std::iter::from_fn(move || self.read(&mut cursor))
     }
 
     /// The trailers.
@@ -121,34 +121,24 @@ impl Recorded {
     /// The memory that it takes, about.
     pub fn size(&self) -> usize {
         let maps = [Some(&self.0.headers), self.0.trailers.as_ref()].into_iter().flatten();
-        let text = |map: &HeaderMap| -> usize {
-            map.iter().map(|(name, value)| 64 + name.as_str().len() + value.len()).sum()
-        };
-        size_of::<Inner>()
-            + self.0.data.len()
-            + self.0.marks.capacity() * size_of::<Mark>()
-            + maps.map(text).sum::<usize>()
+        size_of::<Inner>() + self.0.frames.memory() + maps.map(head_memory).sum::<usize>()
     }
 
-    pub(super) fn frame(&self, at: usize) -> Option<(Duration, Bytes)> {
-        let mark = self.0.marks.get(at)?;
-        Some((mark.after, self.0.data.slice(self.start(at)..mark.end)))
+    pub(super) fn start(&self) -> Cursor {
+        self.0.frames.start()
     }
 
-    /// When the frame came, after the head.
-    pub(super) fn after(&self, at: usize) -> Option<Duration> {
-        self.0.marks.get(at).map(|mark| mark.after)
+    pub(super) fn read(&self, cursor: &mut Cursor) -> Option<(Duration, Bytes)> {
+        self.0.frames.read_frozen(cursor)
+    }
+
+    /// When the next frame came, after the head.
+    pub(super) fn after(&self, cursor: Cursor) -> Option<Duration> {
+        self.0.frames.time(cursor)
     }
 
     /// The bytes from this frame on.
-    pub(super) fn rest(&self, at: usize) -> u64 {
-        (self.0.data.len() - self.start(at)) as u64
-    }
-
-    fn start(&self, at: usize) -> usize {
-        match at.checked_sub(1) {
-            Some(before) => self.0.marks.get(before).map_or(self.0.data.len(), |mark| mark.end),
-            None => 0,
-        }
+    pub(super) fn rest(&self, cursor: Cursor) -> u64 {
+        self.0.frames.end().bytes - cursor.bytes
     }
 }

@@ -1,21 +1,51 @@
 //! Records an answer while it streams, and judges it at its end.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, response};
 use http_body::Frame;
 use tokio::time::Instant;
 
-use super::{Key, Recorded, ReplayStore, Shared, policy::kept_head};
+use super::{Key, Recorded, ReplayStore, Shared, flight::Terms, policy::kept_head};
 use crate::{
     contain::contain,
+    cut::lock,
     exchange::{Exchange, Outcome},
     head::Framing,
-    tee::{Share, Sink},
+    log::{BLOCK, Log, compact},
+    tee::Sink,
     usage::{Terminator, UsageMeter, UsageReport},
     watch::{End, Ends, Watch},
 };
+
+/// The frames of an answer, once for all: for the store, for those who join, for readers who are slow.
+pub(super) struct Answer {
+    pub(super) log: Log,
+    /// All of it is wanted for the store.
+    pub(super) kept: bool,
+}
+
+impl Answer {
+    pub(super) fn new(terms: &Terms) -> Self {
+        Self { log: Log::new(terms.budget.clone()).timed(), kept: false }
+    }
+
+    /// Of a call that has none, not yet or not any more.
+    pub(super) fn none() -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { log: Log::new(None).timed(), kept: false }))
+    }
+
+    /// Whether so many bytes more are within a limit, with what it takes to hold them.
+    pub(super) fn has_room(&self, more: usize, limit: usize) -> bool {
+        self.log.bytes() + more <= limit
+            && self.log.memory() <= limit.saturating_mul(2).saturating_add(BLOCK)
+    }
+}
 
 /// Watches a body that is to be kept. Made by [`ReplayLayer`](super::ReplayLayer).
 pub struct Recorder<T: ReplayStore> {
@@ -24,17 +54,15 @@ pub struct Recorder<T: ReplayStore> {
     vary: Option<Key>,
     exchange: Exchange,
     started: Instant,
+    /// `None` once it is too much, or over.
     tape: Option<Box<Tape>>,
     limit: usize,
 }
 
-/// What was recorded; gone once it is too much.
 struct Tape {
+    answer: Arc<Mutex<Answer>>,
     head: Response<()>,
     sized: bool,
-    frames: Vec<(Duration, Bytes)>,
-    bytes: usize,
-    share: Share,
     trailers: Option<HeaderMap>,
     /// Tells whether the end is one.
     meter: UsageMeter,
@@ -47,26 +75,22 @@ impl<T: ReplayStore> Recorder<T> {
         key: Key,
         exchange: Exchange,
         path: &str,
-        head: &response::Parts,
-        framing: &Framing,
+        (head, framing): (&response::Parts, &Framing),
+        answer: &Arc<Mutex<Answer>>,
     ) -> Self {
         let mut meter = UsageMeter::for_path(path);
         meter.head(head);
         let report = meter.report();
-        let tape = Tape {
-            head: kept_head(head, &shared.kept),
-            sized: framing.expected.is_some(),
-            frames: Vec::new(),
-            bytes: 0,
-            share: Share::of(shared.terms.budget.clone()),
-            trailers: None,
-            meter,
-            report,
-        };
-        let (store, limit) = (shared.store.clone(), shared.terms.limit);
+        let mut kept = kept_head(head, &shared.kept);
+        *kept.headers_mut() = compact(kept.headers());
+        let sized = framing.expected.is_some();
+        let answer = answer.clone();
+        let limit = shared.terms.limit;
         let fits = framing.expected.is_none_or(|expected| expected <= limit as u64);
+        lock(&answer).kept = fits;
+        let tape = Tape { answer, head: kept, sized, trailers: None, meter, report };
         Self {
-            store,
+            store: shared.store.clone(),
             key,
             vary: None,
             exchange,
@@ -81,22 +105,23 @@ impl<T: ReplayStore> Recorder<T> {
         self.vary = selected;
         self
     }
-}
 
-/// As in a recording of the tee: single bytes can not grow it either.
-pub(super) const fn frames_at_most(limit: usize) -> usize {
-    1024 + limit / 32
+    /// What nobody else needs of it is freed.
+    fn give_up(&mut self) {
+        if let Some(tape) = self.tape.take() {
+            lock(&tape.answer).kept = false;
+        }
+    }
 }
 
 impl Tape {
     fn data(&mut self, after: Duration, data: &Bytes, limit: usize) -> bool {
-        self.bytes += data.len();
-        let fits = self.bytes <= limit && self.frames.len() < frames_at_most(limit);
-        if !fits || !self.share.set(self.bytes) {
+        let mut answer = lock(&self.answer);
+        if !answer.has_room(data.len(), limit) || !answer.log.append(data, after) {
             return false;
         }
+        drop(answer);
         self.meter.data(data.clone());
-        self.frames.push((after, data.clone()));
         true
     }
 
@@ -105,8 +130,9 @@ impl Tape {
         self.meter.end(Outcome::Completed);
         let usage = self.report.usage();
         let broken = usage.terminator == Terminator::Missing || usage.error_event;
-        (!broken && !self.frames.is_empty()).then(|| {
-            let recorded = Recorded::new(&self.head, &self.frames);
+        let answer = lock(&self.answer);
+        (!broken && answer.log.bytes() > 0).then(|| {
+            let recorded = Recorded::of(&self.head, &answer.log);
             let recorded = recorded.with_terminator(usage.terminator);
             recorded.with_trailers(self.trailers).with_length(self.sized)
         })
@@ -118,29 +144,31 @@ impl<T: ReplayStore, E> Watch<Bytes, E> for Recorder<T> {
         let Some(tape) = &mut self.tape else { return };
         if let Some(data) = frame.data_ref().filter(|data| !data.is_empty()) {
             if !tape.data(self.started.elapsed(), data, self.limit) {
-                self.tape = None;
+                self.give_up();
             }
         } else if let Some(trailers) = frame.trailers_ref() {
-            tape.trailers = Some(trailers.clone());
+            tape.trailers = Some(compact(trailers));
         }
     }
 
     fn error(&mut self, _: &E) {
-        self.tape = None;
+        self.give_up();
     }
 }
 
 impl<T: ReplayStore> Ends for Recorder<T> {
-    fn end(self, end: End) {
-        let Some(tape) = self.tape else { return };
+    fn end(mut self, end: End) {
         // Why its client's exchange ended says nothing of a body that was read on to its end; a failure of the service does.
         let cause = self.exchange.cause().map(|cause| cause.outcome());
         let failed =
             matches!(cause, Some(Outcome::Failed | Outcome::Truncated | Outcome::Panicked));
-        if failed || !matches!(end, End::Completed) {
-            return;
-        }
-        if let Some(recorded) = tape.whole() {
+        let clean = !failed && matches!(end, End::Completed);
+        let Some(tape) = self.tape.take() else { return };
+        let answer = tape.answer.clone();
+        let whole = if clean { tape.whole() } else { None };
+        lock(&answer).kept = false;
+        drop(answer);
+        if let Some(recorded) = whole {
             let (store, key, recorded) = (self.store, self.key, recorded.with_vary(self.vary));
             let _ = contain(|| store.put(key, recorded));
         }

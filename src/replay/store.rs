@@ -43,13 +43,18 @@ struct Kept {
 /// More than this no cache has to last, and moka refuses a thousand.
 const YEARS: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// What an answer takes besides itself: its key, and its places in the cache's map and in its two queues.
+const PER_ENTRY: usize = 320;
+
 impl MemoryStore {
-    /// Keeps at most so many `bytes` of answers, each for `time` from its end on.
+    /// Keeps answers in at most so many `bytes` of memory, each for `time` from its end on.
     #[must_use]
     pub fn new(bytes: u64, time: Duration) -> Self {
         let cache = Cache::builder()
             .max_capacity(bytes)
-            .weigher(|_, kept: &Kept| u32::try_from(kept.recorded.size()).unwrap_or(u32::MAX))
+            .weigher(|_, kept: &Kept| {
+                u32::try_from(kept.recorded.size() + PER_ENTRY).unwrap_or(u32::MAX)
+            })
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(time.min(YEARS))
             .build();

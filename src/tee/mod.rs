@@ -31,8 +31,11 @@
 //!
 //! Size, headers, trailers, `size_hint` and `is_end_stream` are left alone, and the body's error type is not touched.
 //! `101` and `2xx` to `CONNECT` have no body to capture: the sink sees the head and `completed`.
+//!
+//! A [`Sink`] is given the frame's own `Bytes`. To keep one is to keep the buffer that it is a slice of: of 256 bytes from hyper,
+//! 8 KiB and more. So a [`Recording`] copies what it keeps ([`Limit`] says what that takes), which costs less than what the
+//! clone makes hyper allocate.
 
-mod budget;
 mod recording;
 mod request;
 mod sink;
@@ -46,14 +49,12 @@ use http::request::Parts;
 use http_body::Body;
 use tower_layer::Layer;
 
-#[cfg(feature = "replay")]
-pub(crate) use self::budget::Share;
 pub use self::{
-    budget::Budget,
     recording::{Keep, Limit, Recording, RecordingSink},
     request::{RequestRecording, TeeRequest, TeeRequestLayer},
     sink::{Sink, SinkWatch},
 };
+pub use crate::log::Budget;
 use crate::{
     exchange::Exchange,
     head::Framing,

@@ -1,15 +1,19 @@
 //! A bounded capture of a body, readable while it is written.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Version, response};
 
 use super::{Budget, Sink};
-use crate::{cut::lock, exchange::Outcome};
+use crate::{
+    cut::lock,
+    exchange::Outcome,
+    log::{Log, compact, head_memory},
+};
 
 /// Which part of a body is kept when it does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +26,9 @@ pub enum Keep {
 
 /// How much a recording keeps.
 ///
-/// Memory: a recording keeps clones of the frames' `Bytes`, which may pin the larger read buffers that they are slices
-/// of, and besides `bytes` of data at most `1024 + bytes / 32` frames, so that a stream of one-byte frames can not grow
-/// it either.
+/// Memory: frames and headers are copied, so that nothing of a connection's buffers is kept. So many `bytes` of data take at
+/// most 2.01 times as much memory and a block of 16 KiB ([`Keep::Last`]: three) in frames of single bytes, and 1.4 times as
+/// much in those of 32 and more.
 #[derive(Clone, Debug)]
 pub struct Limit {
     bytes: usize,
@@ -43,16 +47,12 @@ impl Limit {
         Self { bytes, keep: Keep::Last, budget: None }
     }
 
-    /// Shares `budget` with other recordings. When it is used up a recording of the first bytes stops there, and one of
-    /// the last bytes drops older ones of its own.
+    /// Shares the memory of `budget` with other recordings. When it is used up a recording of the first bytes stops there, one
+    /// of the last bytes drops older ones of its own, and neither keeps headers.
     #[must_use]
     pub fn within(mut self, budget: &Budget) -> Self {
         self.budget = Some(budget.clone());
         self
-    }
-
-    const fn frames(&self) -> usize {
-        1024 + self.bytes / 32
     }
 }
 
@@ -65,8 +65,7 @@ pub struct Recording(Arc<Mutex<Tape>>);
 struct Tape {
     limit: Limit,
     head: Option<(StatusCode, Version, HeaderMap)>,
-    frames: VecDeque<Bytes>,
-    kept: usize,
+    log: Log,
     total: u64,
     trailers: Option<HeaderMap>,
     outcome: Option<Outcome>,
@@ -76,15 +75,8 @@ impl Recording {
     /// Makes an empty recording.
     #[must_use]
     pub fn new(limit: Limit) -> Self {
-        let tape = Tape {
-            limit,
-            head: None,
-            frames: VecDeque::new(),
-            kept: 0,
-            total: 0,
-            trailers: None,
-            outcome: None,
-        };
+        let log = Log::new(limit.budget.clone());
+        let tape = Tape { limit, head: None, log, total: 0, trailers: None, outcome: None };
         Self(Arc::new(Mutex::new(tape)))
     }
 
@@ -93,17 +85,19 @@ impl Recording {
         RecordingSink(self.clone())
     }
 
-    /// The frames kept so far, each as the upstream sent it (but for the one that was cut at the limit).
+    /// The frames kept so far, each as the upstream sent it (but for the one that was cut at the limit). All of them are slices
+    /// of one copy.
     pub fn frames(&self) -> Vec<Bytes> {
-        lock(&self.0).frames.iter().cloned().collect()
+        let (mut all, ends) = {
+            let tape = lock(&self.0);
+            (tape.log.to_bytes(), tape.log.frames().map(<[u8]>::len).collect::<Vec<_>>())
+        };
+        ends.into_iter().map(|length| all.split_to(length)).collect()
     }
 
     /// The bytes kept so far, copied into one piece.
     pub fn to_bytes(&self) -> Bytes {
-        let frames = self.frames();
-        let mut all = BytesMut::with_capacity(frames.iter().map(Bytes::len).sum());
-        frames.iter().for_each(|frame| all.extend_from_slice(frame));
-        all.freeze()
+        lock(&self.0).log.to_bytes()
     }
 
     /// The number of bytes that passed, kept or not.
@@ -114,15 +108,16 @@ impl Recording {
     /// Whether some of the bytes that passed were not kept.
     pub fn is_truncated(&self) -> bool {
         let tape = lock(&self.0);
-        tape.total > tape.kept as u64
+        tape.total > tape.log.bytes() as u64
     }
 
-    /// Status, version and headers; `None` before the head, and for bodies captured without one.
+    /// Status, version and headers; `None` before the head, for bodies captured without one, and where a budget had no memory
+    /// for it.
     pub fn head(&self) -> Option<(StatusCode, Version, HeaderMap)> {
         lock(&self.0).head.clone()
     }
 
-    /// The trailers, once they passed.
+    /// The trailers, once they passed, if there was memory for them.
     pub fn trailers(&self) -> Option<HeaderMap> {
         lock(&self.0).trailers.clone()
     }
@@ -134,79 +129,43 @@ impl Recording {
 }
 
 impl Tape {
-    fn push(&mut self, mut data: Bytes) {
+    fn push(&mut self, data: &[u8]) {
+        // What was kept is all that came, or nothing may follow: a recording has no hole.
+        let whole = self.log.end().bytes == self.total;
         self.total += data.len() as u64;
         if data.is_empty() {
             return;
         }
         match self.limit.keep {
-            Keep::First => {
-                // Once something was left out nothing may follow, or the recording would have a hole.
-                let whole = self.kept as u64 + data.len() as u64 == self.total;
-                if !whole || self.frames.len() >= self.limit.frames() {
+            Keep::First if whole => {
+                let room = self.limit.bytes.saturating_sub(self.log.bytes());
+                let data = &data[..data.len().min(room)];
+                if !data.is_empty() && !self.log.append(data, Duration::ZERO) {
+                    self.log.append_beginning(data, Duration::ZERO);
+                }
+            }
+            Keep::First => {}
+            Keep::Last => {
+                let data = &data[data.len().saturating_sub(self.limit.bytes)..];
+                let over = (self.log.bytes() + data.len()).saturating_sub(self.limit.bytes);
+                self.log.forget(over);
+                if data.is_empty() || self.log.append(data, Duration::ZERO) {
                     return;
                 }
-                data.truncate(self.limit.bytes - self.kept);
-                let granted = self.take_budget(data.len());
-                data.truncate(granted);
-            }
-            Keep::Last => {
-                let over = data.len().saturating_sub(self.limit.bytes);
-                data.advance(over);
-                self.forget((self.kept + data.len()).saturating_sub(self.limit.bytes));
-                let mut granted = self.take_budget(data.len());
-                if granted < data.len() {
-                    self.forget(data.len() - granted);
-                    granted += self.take_budget(data.len() - granted);
-                    if granted < data.len() {
-                        // Another recording was quicker: older bytes would stand before a hole.
-                        self.forget(self.kept);
+                while self.log.forget_block() {
+                    if self.log.append(data, Duration::ZERO) {
+                        return;
                     }
-                    data.advance(data.len() - granted);
                 }
-                if self.frames.len() >= self.limit.frames() {
-                    self.forget(self.frames.front().map_or(0, Bytes::len));
-                }
-            }
-        }
-        if !data.is_empty() {
-            self.kept += data.len();
-            self.frames.push_back(data);
-        }
-    }
-
-    /// Drops the oldest `bytes`.
-    fn forget(&mut self, bytes: usize) {
-        let mut left = bytes.min(self.kept);
-        self.kept -= left;
-        self.give_back(left);
-        while let Some(front) = self.frames.front_mut() {
-            if front.len() > left {
-                front.advance(left);
-                return;
-            }
-            left -= front.len();
-            self.frames.pop_front();
-            if left == 0 {
-                return;
+                self.log.forget_all();
+                self.log.append(data, Duration::ZERO);
             }
         }
     }
 
-    fn take_budget(&self, bytes: usize) -> usize {
-        self.limit.budget.as_ref().map_or(bytes, |budget| budget.take(bytes))
-    }
-
-    fn give_back(&self, bytes: usize) {
-        if let Some(budget) = &self.limit.budget {
-            budget.give_back(bytes);
-        }
-    }
-}
-
-impl Drop for Tape {
-    fn drop(&mut self) {
-        self.give_back(self.kept);
+    /// A copy of its own, if there is memory for it.
+    fn keep(&mut self, headers: &HeaderMap) -> Option<HeaderMap> {
+        self.log.hold(head_memory(headers)).then(|| compact(headers))
     }
 }
 
@@ -216,15 +175,17 @@ pub struct RecordingSink(Recording);
 
 impl Sink for RecordingSink {
     fn head(&mut self, head: &response::Parts) {
-        lock(&self.0.0).head = Some((head.status, head.version, head.headers.clone()));
+        let mut tape = lock(&self.0.0);
+        tape.head = tape.keep(&head.headers).map(|headers| (head.status, head.version, headers));
     }
 
     fn data(&mut self, data: Bytes) {
-        lock(&self.0.0).push(data);
+        lock(&self.0.0).push(&data);
     }
 
     fn trailers(&mut self, trailers: &HeaderMap) {
-        lock(&self.0.0).trailers = Some(trailers.clone());
+        let mut tape = lock(&self.0.0);
+        tape.trailers = tape.keep(trailers);
     }
 
     fn end(self, outcome: Outcome) {

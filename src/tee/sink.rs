@@ -22,7 +22,8 @@ pub trait Sink {
         let _ = head;
     }
 
-    /// Takes a data frame: a clone of the frame's own `Bytes`, never a copy.
+    /// Takes a data frame: a clone of the frame's own `Bytes`, never a copy. To keep it for long is to keep the read buffer that
+    /// it is a slice of, mostly 8 KiB and more.
     fn data(&mut self, data: Bytes);
 
     /// Sees the trailers.

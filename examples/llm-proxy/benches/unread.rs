@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::common::{LIMIT, Proxy};
+use crate::common::{LIMIT, Proxy, memory::resident};
 
 #[allow(
     dead_code,
@@ -126,7 +126,7 @@ async fn flood() -> Result<SocketAddr, Failure> {
     Ok(address)
 }
 
-async fn memory(wire: &str, reads: bool, seconds: u64) -> Result<(Vec<u64>, f64), Failure> {
+async fn memory(wire: &str, reads: bool, seconds: u64) -> Result<(Vec<usize>, f64), Failure> {
     let proxy = Proxy::before(flood().await?, &["--unread-timeout=off", "--capture=64KiB"]).await;
     let process = proxy.child.id().ok_or("it has ended")?;
     let held = if reads { None } else { Some(idle_client(wire, proxy.addr).await?) };
@@ -156,13 +156,4 @@ async fn memory(wire: &str, reads: bool, seconds: u64) -> Result<(Vec<u64>, f64)
 
 async fn taken(proxy: &Proxy) -> u64 {
     proxy.see("/streams").await[0]["bytes"].as_u64().unwrap_or(0)
-}
-
-/// Bytes of memory that a process has in use.
-fn resident(process: u32) -> Result<u64, Failure> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: u64 =
-        line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no VmRSS")?.parse()?;
-    Ok(kib * 1024)
 }

@@ -99,11 +99,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "100", value_parser = count, allow_hyphen_values = true)]
     pub(crate) drain_streams: Limit<usize>,
 
-    /// Bytes of each response kept for accounting, or `off` for no limit
+    /// Bytes of each response kept for accounting, or `off` for no limit. In memory they take at most twice as much and
+    /// 16KiB, however small the frames are
     #[arg(long, value_name = "N", default_value = "1MiB", value_parser = size, allow_hyphen_values = true)]
     pub(crate) capture: Limit<usize>,
 
-    /// Bytes kept for all streams together, or `off` for no limit
+    /// Memory of all that is kept of responses under way, with --replay also for the store and those who join one; or
+    /// `off` for no limit
     #[arg(long, value_name = "N", default_value = "256MiB", value_parser = size, allow_hyphen_values = true)]
     pub(crate) capture_total: Limit<usize>,
 

@@ -34,9 +34,8 @@ impl Flight {
             let mut state = lock(&self.state);
             if let Some(found) = look(&mut state) {
                 let stale = state.places.get_mut(place).and_then(|it| it.waker.take());
-                let gone = state.tape.gone();
                 drop(state);
-                drop((stale, gone));
+                drop(stale);
                 return Poll::Ready(found);
             }
             // Registered before the poll, or what happens during it would be missed.
@@ -69,7 +68,7 @@ impl Flight {
                 match contain_poll(poll) {
                     Poll::Pending => return self.put_back(Upstream::Body(body), place),
                     Poll::Ready(Ok((Some(Ok(frame)), rest))) if frame.is_data() => {
-                        self.came(frame, rest, body)
+                        self.came(frame, rest, body, place)
                     }
                     Poll::Ready(ended) => {
                         // It is gone, and whatever watches it has spoken, before anyone hears of the end.
@@ -100,12 +99,13 @@ impl Flight {
 
     /// Returns whether it can be joined no more, as do the following.
     fn called(&self, called: Result<Called, Arc<str>>) -> bool {
-        let (stage, body, expected) = match called {
+        let (stage, body, begun) = match called {
             Ok(Called::Found(recorded)) => (Stage::Found(recorded), None, None),
             Ok(Called::Alone) => (Stage::Alone, None, None),
-            Ok(Called::Streams { head, others, body, expected, vary }) => {
+            Ok(Called::Streams { head, others, body, answer, expected, vary }) => {
                 let head = Some(head);
-                (Stage::Streams { head, others, vary }, Some(body), expected)
+                let stage = Stage::Streams { head, others, vary };
+                (stage, Some(body), Some((answer, expected)))
             }
             Err(message) => (Stage::Panicked(message), None, None),
         };
@@ -120,26 +120,30 @@ impl Flight {
         state.stage = stage;
         state.open = body.is_some() && told.is_none();
         state.upstream = body.map(Upstream::Body);
-        state.tape.expect(expected);
+        if let Some((answer, expected)) = begun {
+            state.tape.begin(answer, expected);
+        }
         if let Some(rest) = rest {
             state.tape.rest(rest, told);
         }
         !state.open
     }
 
-    fn came(&self, frame: Frame<Bytes>, rest: Rest, body: SharedBody) -> bool {
+    fn came(&self, frame: Frame<Bytes>, rest: Rest, body: SharedBody, poller: usize) -> bool {
+        // Dropped outside of the lock, for it may be anything.
+        let data = frame.into_data().unwrap_or_default();
         let told = self.told_of(Some(&rest));
         let mut state = lock(&self.state);
         let State { tape, places, open, upstream, .. } = &mut *state;
         let was_open = *open;
         // Also at its flag: it is the readers who decide to believe that (http-body#142).
         *upstream = Some(Upstream::Body(body));
-        *open &= tape.push(frame.into_data().unwrap_or_default(), places, *open) && told.is_none();
+        *open &= tape.push(&data, poller, places, *open) && told.is_none();
         tape.rest(rest, told);
-        let (closed, gone) = (was_open && !*open, tape.gone());
-        drop(state);
-        drop(gone);
-        closed
+        if !*open {
+            tape.trim(places);
+        }
+        was_open && !*open
     }
 
     fn over(&self, ended: Result<Option<Result<Frame<Bytes>, BoxError>>, Arc<str>>) -> bool {
@@ -156,11 +160,8 @@ impl Flight {
             Err(message) => Ended::Shared(SharedFailure::new(BodyPanicked::new(message).into())),
         };
         state.tape.end(ended, told);
-        let closed = std::mem::take(&mut state.open);
-        let gone = state.tape.gone();
-        drop(state);
-        drop(gone);
-        closed
+        state.tape.trim(&state.places);
+        std::mem::take(&mut state.open)
     }
 
     /// What is known of the end, where the flag says that it has come.

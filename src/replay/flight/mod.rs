@@ -22,13 +22,14 @@ use slab::Slab;
 
 pub(super) use self::seat::{Came, Seat};
 use self::tape::{FLOOR, Tape};
-use super::{Key, MIB, Recorded};
+use super::{Key, MIB, Recorded, recorder::Answer};
 use crate::{
     contain::contain,
     cut::lock,
     error::BoxError,
     exchange::{Cause, Exchange, Outcome},
-    tee::{Budget, Share},
+    log::{Cursor, Share},
+    tee::Budget,
     usage::{HandedOn, UsageReport},
 };
 
@@ -106,8 +107,12 @@ const LEADER: usize = 0;
 struct Place {
     exchange: Exchange,
     waker: Option<Waker>,
-    /// The number of the next frame.
-    next: usize,
+    /// In front of the next frame, but for one that was passed on.
+    at: Cursor,
+    /// A frame that this reader polled itself, for which it need not be kept.
+    passed: Option<Bytes>,
+    /// So many frames it has read, and bytes.
+    read: u64,
     taken: u64,
     fell_behind: bool,
 }
@@ -130,6 +135,7 @@ pub(super) enum Called {
         head: Box<response::Parts>,
         others: Box<response::Parts>,
         body: SharedBody,
+        answer: Arc<Mutex<Answer>>,
         /// The length that the head announced.
         expected: Option<u64>,
         /// What the leader says in the headers that its `vary` names.
@@ -168,7 +174,7 @@ impl Flight {
             said: None,
             open: true,
             room: Share::of(terms.budget.clone()),
-            tape: Tape::new(terms),
+            tape: Tape::new(terms.limit),
             places,
             payer,
             woken: Vec::new(),
@@ -187,7 +193,6 @@ impl Flight {
             return None;
         }
         state.tape.reserve(self.room.max(FLOOR));
-        state.tape.joined();
         let place = state.places.insert(Place::of(exchange));
         drop(state);
         Some(Seat::new(self.clone(), place, exchange.clone(), false))
@@ -219,11 +224,8 @@ impl Flight {
         let mut state = lock(&self.state);
         let gave_up = gave_up || matches!(state.stage, Stage::Calling);
         let left = state.places.try_remove(place);
-        if let Some(left) = left.as_ref().filter(|left| !left.fell_behind) {
-            state.tape.left(left.next);
-        }
         if !state.open {
-            state.tape.trim();
+            state.tape.trim(&state.places);
         }
         let readers = state.places.iter().filter(|(_, place)| !place.fell_behind).count();
         let last = readers == 0;
@@ -245,10 +247,8 @@ impl Flight {
             state.payer = heir.map_or(place, |(at, _)| at);
             Self::bill(&state, exchange);
         }
-        let gone = state.tape.gone();
         drop(state);
-        drop(left);
-        let _ = contain(|| drop(gone));
+        let _ = contain(|| drop(left));
         if last || gave_up {
             self.flights.remove(self);
         }
@@ -270,7 +270,13 @@ impl State {
 impl Place {
     fn of(exchange: &Exchange) -> Self {
         let exchange = exchange.clone();
-        Self { exchange, waker: None, next: 0, taken: 0, fell_behind: false }
+        let at = Cursor::default();
+        Self { exchange, waker: None, at, passed: None, read: 0, taken: 0, fell_behind: false }
+    }
+
+    fn has_read(&mut self, data: &Bytes) {
+        self.read += 1;
+        self.taken += data.len() as u64;
     }
 }
 

@@ -85,11 +85,10 @@ impl Seat {
     /// The next of this reader's frames, or how it ended.
     fn look(&self, state: &mut State) -> Option<Result<Option<Frame<Bytes>>, Unclean>> {
         let State { places, tape, open, .. } = state;
-        let place = places.get_mut(self.place)?;
-        if place.fell_behind {
+        if places.get(self.place)?.fell_behind {
             return Some(Err(Unclean::FellBehind));
         }
-        if let Some(data) = tape.read(place, *open) {
+        if let Some(data) = tape.read(self.place, places, *open) {
             return Some(Ok(Some(Frame::data(data))));
         }
         Some(tape.ended()?.map(|trailers| trailers.map(Frame::trailers)))

@@ -1,32 +1,35 @@
 //! The frames of an answer that several readers share: all of it while it can be joined, then what the slowest has not read.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, SizeHint};
 use slab::Slab;
 
-use super::{Place, SharedBody, Terms};
+use super::{Place, SharedBody};
 use crate::{
+    cut::lock,
     error::BoxError,
     exchange::Cause,
-    replay::{error::SharedFailure, recorder::frames_at_most},
-    tee::Share,
+    replay::{error::SharedFailure, recorder::Answer},
     usage::Terminator,
 };
 
-/// Of each answer so many bytes are held for slow readers whatever the budget says, and more if it was [reserved](Tape::reserve).
+/// Of each answer so much memory is there for slow readers whatever the budget says, and more if it was
+/// [reserved](Tape::reserve).
 pub(super) const FLOOR: usize = 64 * 1024;
 
 pub(super) struct Tape {
-    frames: VecDeque<Kept>,
-    /// What nobody needs any more: to be dropped outside of the lock, for a frame may be anything.
-    gone: Vec<Bytes>,
-    /// The number of the first of them.
-    first: usize,
-    held: usize,
-    share: Share,
+    /// Written here, but for what the recorder has written before.
+    answer: Arc<Mutex<Answer>>,
+    /// So many frames were in it after the last one.
+    written: u64,
+    /// So many came, and bytes.
+    frames: u64,
     streamed: u64,
     limit: usize,
     /// So many bytes need nothing of the budget where nobody can join any more.
@@ -36,12 +39,6 @@ pub(super) struct Tape {
     rest: Rest,
     end: Option<Ended>,
     told: Option<Told>,
-}
-
-struct Kept {
-    data: Bytes,
-    /// So many have not read it.
-    left: usize,
 }
 
 /// What the body says of what is to come.
@@ -79,15 +76,13 @@ impl Rest {
 }
 
 impl Tape {
-    pub(super) fn new(terms: &Terms) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self {
-            frames: VecDeque::new(),
-            gone: Vec::new(),
-            first: 0,
-            held: 0,
-            share: Share::of(terms.budget.clone()),
+            answer: Answer::none(),
+            written: 0,
+            frames: 0,
             streamed: 0,
-            limit: terms.limit,
+            limit,
             floor: FLOOR,
             expected: None,
             rest: Rest { hint: SizeHint::new(), is_none: false },
@@ -96,8 +91,9 @@ impl Tape {
         }
     }
 
-    pub(super) const fn expect(&mut self, bytes: Option<u64>) {
-        self.expected = bytes;
+    /// It begins: what it is written to, and the length that its head announced.
+    pub(super) fn begin(&mut self, answer: Arc<Mutex<Answer>>, expected: Option<u64>) {
+        (self.answer, self.expected) = (answer, expected);
     }
 
     /// What follows now, and what is known of the end if that is nothing.
@@ -109,7 +105,6 @@ impl Tape {
     pub(super) fn end(&mut self, end: Ended, told: Told) {
         self.end = Some(end);
         self.told = Some(told);
-        self.trim();
     }
 
     /// Whether all of it has come, for all that is known.
@@ -126,103 +121,65 @@ impl Tape {
         self.floor = bytes;
     }
 
-    /// Somebody joined, who is to get all from the beginning.
-    pub(super) fn joined(&mut self) {
-        self.frames.iter_mut().for_each(|kept| kept.left += 1);
-    }
-
-    /// Somebody left who would have read this frame next.
-    pub(super) fn left(&mut self, next: usize) {
-        let from = next.saturating_sub(self.first);
-        self.frames.iter_mut().skip(from).for_each(|kept| kept.left -= 1);
-    }
-
-    /// Keeps a frame for all who are there. Tells whether all of it can be kept for those who are not there yet, too: of half
-    /// the limit at most, so that who joins last has as much room to be slow in.
-    pub(super) fn push(&mut self, data: Bytes, places: &mut Slab<Place>, open: bool) -> bool {
-        self.held += data.len();
+    /// Hands a frame to the one who polled it, and keeps it for the others who are there. Tells whether all of it is kept for
+    /// those who are not there yet, too: of half the limit at most, so that who joins last has as much room to be slow in.
+    pub(super) fn push(
+        &mut self,
+        data: &Bytes,
+        poller: usize,
+        places: &mut Slab<Place>,
+        open: bool,
+    ) -> bool {
+        let mut answer = lock(&self.answer);
+        let recorded = answer.log.end().frame > self.written;
+        let more = if recorded { 0 } else { data.len() };
+        let open = open
+            && answer.has_room(more, self.limit / 2)
+            && (recorded || answer.log.append(data, Duration::ZERO));
+        if !open && !recorded {
+            if !answer.kept {
+                answer.log.exempt(self.floor);
+            }
+            answer.keep_for_others(data, poller, places, self.limit);
+        }
+        self.written = answer.log.end().frame;
+        if let Some(place) = places.get_mut(poller) {
+            (place.at, place.passed) = (answer.log.end(), Some(data.clone()));
+        }
+        self.frames += 1;
         self.streamed += data.len() as u64;
-        self.frames.push_back(Kept { data, left: places.len() });
-        places.iter().filter(|(_, place)| place.fell_behind).for_each(|_| self.forget_last());
-        if open && self.is_within(self.limit / 2) && self.share.set(self.held) {
-            return true;
-        }
-        self.trim();
-        while !(self.is_within(self.limit) && self.share.set(self.above_floor()))
-            && self.let_go_of_the_slowest(places)
-        {
-            self.trim();
-        }
-        false
+        open
     }
 
-    /// What the budget is asked for where nobody can join any more: not for the last few frames, or all who are a moment behind
-    /// would go when there is nothing left of it.
-    const fn above_floor(&self) -> usize {
-        self.held.saturating_sub(self.floor)
-    }
-
-    fn forget_last(&mut self) {
-        if let Some(kept) = self.frames.back_mut() {
-            kept.left -= 1;
-        }
-    }
-
-    fn is_within(&self, limit: usize) -> bool {
-        self.held <= limit && self.frames.len() <= frames_at_most(limit)
-    }
-
-    /// Those at the first of several frames. One frame alone is everybody's, however large.
-    fn let_go_of_the_slowest(&mut self, places: &mut Slab<Place>) -> bool {
-        if self.frames.len() < 2 {
-            return false;
-        }
-        let first = self.first;
-        let slowest = places.iter_mut().map(|(_, place)| place);
-        let slowest = slowest.filter(|place| place.next <= first && !place.fell_behind);
-        let slowest: usize = slowest.map(|place| place.fell_behind = true).count();
-        self.frames.iter_mut().for_each(|kept| kept.left -= slowest);
-        slowest > 0
-    }
-
-    /// Lets go of what all have read.
-    pub(super) fn trim(&mut self) {
-        while self.frames.front().is_some_and(|kept| kept.left == 0) {
-            let data = self.frames.pop_front().map(|kept| kept.data);
-            self.held -= data.as_ref().map_or(0, Bytes::len);
-            self.first += 1;
-            self.gone.extend(data);
-        }
-        self.share.set(self.above_floor());
-    }
-
-    pub(super) fn gone(&mut self) -> Vec<Bytes> {
-        std::mem::take(&mut self.gone)
+    /// Lets go of what all have read, where nobody can join any more.
+    pub(super) fn trim(&self, places: &Slab<Place>) {
+        lock(&self.answer).trim(places);
     }
 
     /// Nobody reads any more.
     pub(super) fn abandon(&mut self) {
-        (self.first, self.held) = (self.first + self.frames.len(), 0);
-        self.gone.extend(self.frames.drain(..).map(|kept| kept.data));
-        self.share.set(0);
+        self.answer = Answer::none();
     }
 
     /// The next frame for this reader, if it came already.
-    pub(super) fn read(&mut self, place: &mut Place, open: bool) -> Option<Bytes> {
-        let at = place.next.checked_sub(self.first)?;
-        let kept = self.frames.get_mut(at)?;
-        kept.left -= 1;
-        let data = kept.data.clone();
-        place.next += 1;
-        place.taken += data.len() as u64;
-        if !open && at == 0 && kept.left == 0 {
-            // The reader has it, so this clone is not the last.
-            self.held -= data.len();
-            self.first += 1;
-            self.frames.pop_front();
+    pub(super) fn read(
+        &self,
+        reader: usize,
+        places: &mut Slab<Place>,
+        open: bool,
+    ) -> Option<Bytes> {
+        let place = places.get_mut(reader)?;
+        if let Some(data) = place.passed.take() {
+            place.has_read(&data);
+            return Some(data);
         }
-        if !open {
-            self.trim();
+        let mut answer = lock(&self.answer);
+        let (_, data) = answer.log.read(&mut place.at)?;
+        place.has_read(&data);
+        let first = answer.log.start().frame;
+        let is_first = |place: &Place| !place.fell_behind && place.at.frame <= first;
+        if !open && !answer.kept && !places.iter().any(|(_, place)| is_first(place)) {
+            answer.trim(places);
         }
         Some(data)
     }
@@ -244,7 +201,7 @@ impl Tape {
     }
 
     pub(super) fn is_at_the_tip(&self, place: &Place) -> bool {
-        place.next == self.first + self.frames.len()
+        place.passed.is_none() && place.read == self.frames
     }
 
     pub(super) fn size_hint(&self, place: &Place, leads: bool) -> SizeHint {
@@ -259,5 +216,47 @@ impl Tape {
             hint.set_upper(upper);
         }
         hint
+    }
+}
+
+/// What the readers need of an answer. Nothing, while it is kept for the store as well.
+impl Answer {
+    fn trim(&mut self, places: &Slab<Place>) {
+        let readers = places.iter().map(|(_, place)| place).filter(|place| !place.fell_behind);
+        let slowest = readers.map(|place| place.at).min_by_key(|at| at.frame);
+        if !self.kept {
+            self.log.forget_before(slowest.unwrap_or_else(|| self.log.end()));
+        }
+    }
+
+    /// Keeps a frame for all but the one who polled it. Those who are too far behind for that are let go of.
+    fn keep_for_others(
+        &mut self,
+        data: &Bytes,
+        poller: usize,
+        places: &mut Slab<Place>,
+        limit: usize,
+    ) {
+        let others = |(at, place): &(usize, &mut Place)| *at != poller && !place.fell_behind;
+        while places.iter_mut().any(|it| others(&it)) {
+            self.trim(places);
+            if self.has_room(data.len(), limit) && self.log.append(data, Duration::ZERO) {
+                return;
+            }
+            let first = self.log.start().frame;
+            let is_empty = first == self.log.end().frame;
+            let is_slowest = |place: &Place| match is_empty {
+                true => place.passed.is_some(),
+                false => place.at.frame <= first,
+            };
+            let slowest = places.iter_mut().filter(others).map(|(_, place)| place);
+            let slowest = slowest.filter(|place| is_slowest(place));
+            if slowest.map(|place| place.fell_behind = true).count() == 0 {
+                // One frame alone is everybody's, however large.
+                let others = places.iter_mut().filter(others);
+                others.for_each(|(_, place)| place.passed = Some(data.clone()));
+                return;
+            }
+        }
     }
 }

@@ -34,21 +34,21 @@ async fn an_answer_is_good_for_its_time_from_its_end_on() {
 
 #[tokio::test]
 async fn the_bytes_are_never_exceeded_and_the_ones_not_asked_for_the_longest_go_first() {
-    let store = MemoryStore::new(10_000, HOUR);
+    let store = MemoryStore::new(12_000, HOUR);
     for name in ["a", "b", "c"] {
         store.put(Key::of([name]), answer(3000));
-        assert!(store.used() <= 10_000);
+        assert!(store.used() <= 12_000);
     }
     assert!(has(&store, "a").await, "there is room for three");
     store.put(Key::of(["d"]), answer(3000));
-    assert!(store.used() <= 10_000);
+    assert!(store.used() <= 12_000);
     assert!(!has(&store, "b").await, "not asked for since it came");
     for name in ["a", "c", "d"] {
         assert!(has(&store, name).await, "{name}");
     }
     for round in 0..100 {
         store.put(Key::of([format!("{round}")]), answer(round * 100));
-        assert!(store.used() <= 10_000, "round {round}");
+        assert!(store.used() <= 12_000, "round {round}");
     }
 }
 
@@ -79,7 +79,7 @@ fn an_answer_that_was_stored_elsewhere_is_the_same_again() {
     let one = Recorded::new(&head, &frames).with_trailers(trailers.clone()).with_length(true);
     let clone = one.clone().with_length(false);
     assert_eq!(one.frames().collect::<Vec<_>>(), frames);
-    assert_eq!((one.data(), one.trailers()), (&Bytes::from("abc"), trailers.as_ref()));
+    assert_eq!((one.to_bytes(), one.trailers()), (Bytes::from("abc"), trailers.as_ref()));
     assert_eq!((one.status(), one.headers()), (head.status(), head.headers()));
     assert!(one.has_length() && !clone.has_length());
     assert!(one.size() > 3);

@@ -15,6 +15,9 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+#[allow(dead_code, reason = "only some of those who start a proxy measure its memory")]
+pub(crate) mod memory;
+
 /// Bounds whatever must happen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
@@ -45,7 +48,10 @@ impl Proxy {
 
     /// Starts it with these options and no others.
     pub(crate) async fn start_with(options: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_llm-proxy"))
+        // Another one, for a bench that compares.
+        let program = std::env::var_os("LLM_PROXY");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_llm-proxy").into());
+        let mut child = Command::new(program)
             .args(options)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())

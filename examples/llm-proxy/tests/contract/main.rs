@@ -25,6 +25,7 @@ mod isolation;
 mod labels;
 mod ledger;
 mod log;
+mod memory;
 mod metrics;
 mod outcomes;
 mod page;

@@ -107,23 +107,26 @@ impl Body for Pooled {
 }
 
 #[test]
-fn a_frame_that_wakes_the_body_when_it_is_let_go_of_does_so_outside_of_every_lock() {
+fn a_frame_is_held_by_nobody_but_the_one_who_read_it_and_let_go_of_outside_of_every_lock() {
     let (done, is_done) = std::sync::mpsc::channel();
     // On a thread of its own, which may be stuck for ever.
     std::thread::spawn(move || {
         let pool = Pool::new(Mutex::new((2, None)));
+        let lent = pool.clone();
         let service = service_fn(move |_: Request<ReplayRequest<Script>>| {
             // Nobody else has the frames: it is not kept.
-            let response = Response::builder().status(500).body(Pooled(pool.clone()));
+            let response = Response::builder().status(500).body(Pooled(lent.clone()));
             ready(Ok::<_, Infallible>(response.unwrap()))
         });
         let service = joining().answer_limit(40).layer(service);
         let mut quick = Asked::of(&service, get()).body();
-        let slow = Asked::of(&service, get()).body();
-        assert!(next(&mut quick).is_ready() && next(&mut quick).is_ready());
-        assert!(next(&mut quick).is_pending());
-        drop(slow);
-        done.send(next(&mut quick).is_ready()).unwrap();
+        let mut slow = Asked::of(&service, get()).body();
+        let held = [next(&mut quick), next(&mut quick)];
+        assert!(next(&mut quick).is_pending(), "the one who read them has them both");
+        drop(held);
+        assert_eq!(pool.lock().unwrap().0, 2, "though the other one has not read them");
+        let same = next(&mut slow).is_ready() && next(&mut slow).is_ready();
+        done.send(same && next(&mut quick).is_ready()).unwrap();
     });
     assert_eq!(is_done.recv_timeout(Duration::from_secs(20)), Ok(true));
 }

@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// A number of bytes that many recordings share. Cheap to clone; clones are the same budget.
+/// A number of bytes of memory that many recordings share. Cheap to clone; clones are the same budget.
+///
+/// What counts is the memory that a recording really takes: its blocks with what is still empty in them, and the headers that
+/// it keeps. Not counted is what each takes that is empty, some hundred bytes.
 ///
 /// ```
 /// use tower_lifeline::tee::Budget;
@@ -34,31 +37,24 @@ impl Budget {
         self.0.used.load(Ordering::Relaxed)
     }
 
-    /// Takes as many of `bytes` as there are.
-    pub(crate) fn take(&self, bytes: usize) -> usize {
-        let mut taken = 0;
-        // Never fails: the closure always gives a value.
-        let _ = self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            taken = bytes.min(self.0.limit.saturating_sub(used));
-            Some(used + taken)
-        });
-        taken
+    /// Takes `bytes`, all of them or nothing.
+    fn take(&self, bytes: usize) -> bool {
+        let more = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.0.limit);
+        self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    pub(crate) fn give_back(&self, bytes: usize) {
+    fn give_back(&self, bytes: usize) {
         self.0.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-/// What one holder has taken of a budget, all or nothing at a time. Gives it back when it is dropped.
+/// What one holder has taken of a budget. Gives it back when it is dropped.
 #[derive(Debug)]
-#[cfg(feature = "replay")]
 pub(crate) struct Share {
     budget: Option<Budget>,
     bytes: usize,
 }
 
-#[cfg(feature = "replay")]
 impl Share {
     /// `None`: there is always enough.
     pub(crate) const fn of(budget: Option<Budget>) -> Self {
@@ -73,10 +69,7 @@ impl Share {
     /// Has so many bytes from now on; `false`, and as many as before, if there are not as many.
     pub(crate) fn set(&mut self, bytes: usize) -> bool {
         let Some(budget) = &self.budget else { return true };
-        let more = bytes.saturating_sub(self.bytes);
-        let taken = budget.take(more);
-        if taken < more {
-            budget.give_back(taken);
+        if !budget.take(bytes.saturating_sub(self.bytes)) {
             return false;
         }
         budget.give_back(self.bytes.saturating_sub(bytes));
@@ -85,7 +78,6 @@ impl Share {
     }
 }
 
-#[cfg(feature = "replay")]
 impl Drop for Share {
     fn drop(&mut self) {
         self.set(0);
