@@ -151,6 +151,10 @@ where
         let failed = Cause::failed(&*error);
         this.exchange.record(failed.clone());
         let cause = this.exchange.cause().unwrap_or(failed);
+        if this.media.is_some() && this.exchange.is_told() {
+            *this.ending = Ending::Ended;
+            return Some(None); // It was whole, or has told of its failure itself.
+        }
         let between = this.inner.as_mut().align().is_some_and(|align| align.may_insert());
         *this.ending = Ending::Ended; // Before foreign code runs: should it panic, nothing follows.
         let (last, error) = match *this.media {

@@ -13,7 +13,7 @@ use crate::{
     exchange::{Exchange, Outcome},
     head::Framing,
     tee::{Share, Sink},
-    usage::{Terminator, UsageMeter, UsageReport},
+    usage::{UsageMeter, UsageReport},
     watch::{End, Ends, Watch},
 };
 
@@ -96,7 +96,7 @@ impl Tape {
     fn whole(self) -> Option<Recorded> {
         self.meter.end(Outcome::Completed);
         let usage = self.report.usage();
-        let broken = usage.terminator == Terminator::Missing || usage.error_event;
+        let broken = usage.unfinished || usage.error_event;
         (!broken && !self.frames.is_empty()).then(|| {
             let recorded = Recorded::new(&self.head, &self.frames);
             let recorded = recorded.with_terminator(usage.terminator);

@@ -86,8 +86,7 @@ impl Clocks {
     pub(super) fn lose_patience(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(timed_out) = self.patience.poll(cx) else { return false };
         let timed_out = timed_out.at(self.exchange.progress().elapsed());
-        self.knife.cut(&Cause::TimedOut(timed_out));
-        true
+        self.knife.cut(&Cause::TimedOut(timed_out))
     }
 }
 

@@ -2,14 +2,21 @@
 
 use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
+
 use super::{
     Certainty, Dialect, Terminator, Usage, UsageReport,
-    dialects::bedrock::unwrap_chunk,
+    asked::Asked,
+    choices::Choices,
+    dialects::{bedrock::unwrap_chunk, openai_chat::is_of_all},
     framing::{Frame, Part},
     members::{Count, Counts, Found, Mark, Members, Node, Text},
     needles::Needles,
 };
-use crate::sse::DecodedEvent;
+use crate::{
+    exchange::{Cause, Exchange, Said},
+    sse::DecodedEvent,
+};
 
 /// A longer text is no name of anything, and is left out.
 const LONGEST_TEXT: usize = 256;
@@ -22,12 +29,15 @@ static ERROR: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["\"error\""]))
 /// Of a frame: an event's type has no quotes, nor has the end of OpenAI's streams.
 static ANY_ERROR: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["error"]));
 static DONE: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["[DONE]"]));
+static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"index\""));
 const ERRORS: Members = &[("error", Node::Mark(Mark::Error))];
 
 /// What one response has said so far.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     report: UsageReport,
+    /// Where it is said how the stream has ended.
+    exchange: Option<Exchange>,
     dialect: Option<Dialect>,
     /// Events that may still tell the dialect.
     tries: u8,
@@ -36,8 +46,17 @@ pub(super) struct Account {
     settled: bool,
     has_model: bool,
     has_finish: bool,
+    choices: Choices,
     terminated: bool,
     failed: bool,
+    /// How the stream has ended by its own words: the first of them wins.
+    end: Option<Cause>,
+    /// It is one of OpenAI's that is no chat, and has no terminator.
+    other: bool,
+    /// It has vectors in place of words.
+    embeds: bool,
+    /// It broke off: what lacks its end is no word of it.
+    cut: bool,
     /// Something was too large to be read.
     skipped: bool,
     /// Something came, in a framing that has events.
@@ -53,6 +72,28 @@ impl Account {
 
     pub(super) fn report(&self) -> UsageReport {
         self.report.clone()
+    }
+
+    /// Leaves it there how the stream has ended, from now on.
+    pub(super) fn say_in(&mut self, exchange: Exchange) {
+        self.exchange = Some(exchange);
+        self.publish();
+    }
+
+    /// Knows that it is one of OpenAI's that is no chat.
+    pub(super) const fn set_other(&mut self, other: bool) {
+        self.other = other;
+    }
+
+    /// The body has ended, and this is what lacks its own end.
+    pub(super) fn end(&mut self, last: Option<&Part>, clean: bool) {
+        self.cut = !clean;
+        if let Some(part) = last {
+            self.part(part);
+        }
+        if self.failed && clean {
+            self.over();
+        }
     }
 
     /// Takes the dialect for certain.
@@ -98,12 +139,30 @@ impl Account {
         if !self.streams || self.tries > 0 {
             return false;
         }
-        let of_interest = self.dialect.is_some_and(|dialect| {
-            dialect.grammar().needles.are_in(events)
-                || (dialect == Dialect::OpenAiChat && DONE.are_in(events))
-                || (!self.has_model && MODEL.are_in(events))
-        });
+        let of_interest = self
+            .dialect
+            .is_some_and(|dialect| self.is_of_interest(dialect, events) || DONE.are_in(events));
         !of_interest && !ANY_ERROR.are_in(events)
+    }
+
+    fn is_of_interest(&self, dialect: Dialect, json: &[u8]) -> bool {
+        // Behind a reason it is of interest whether the model goes on all the same.
+        self.has_finish
+            || dialect.grammar().needles.are_in(json)
+            || (!self.has_model && MODEL.are_in(json))
+            || (matches!(dialect, Dialect::OpenAiChat | Dialect::Gemini)
+                && self.is_of_another(json))
+    }
+
+    /// Whether it may be of an answer that was not there before. There are other things with an index.
+    fn is_of_another(&self, json: &[u8]) -> bool {
+        INDEX.find_iter(json).any(|at| {
+            let value = json[at + INDEX.needle().len()..].trim_ascii_start();
+            let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
+            let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).take(4);
+            let index = digits.fold(0, |index, digit| index * 10 + u64::from(digit - b'0'));
+            !self.choices.has_seen(index)
+        })
     }
 
     pub(super) fn part(&mut self, part: &Part) {
@@ -130,9 +189,10 @@ impl Account {
             self.fail();
         }
         if data.trim_ascii() == b"[DONE]" {
-            if self.dialect == Some(Dialect::OpenAiChat) {
-                self.terminated = true;
-                self.publish();
+            match self.dialect {
+                Some(Dialect::OpenAiChat) => self.terminate(),
+                Some(_) => self.over(), // Some proxies say it in any dialect.
+                None => {}
             }
             return;
         }
@@ -148,7 +208,11 @@ impl Account {
             self.told(if chunk { Dialect::BedrockInvoke } else { Dialect::BedrockConverse });
         }
         if !chunk {
-            return self.json("", frame.payload());
+            self.json("", frame.payload());
+            if frame.header(":event-type") == Some("metadata") {
+                self.terminate();
+            }
+            return;
         }
         let mut words = std::mem::take(&mut self.words);
         if unwrap_chunk(frame.payload(), &mut words) {
@@ -160,26 +224,30 @@ impl Account {
     fn json(&mut self, event_type: &str, json: &[u8]) {
         if self.tries > 0 {
             self.tries -= 1;
-            if let Some(dialect) = Dialect::of_event(event_type, json) {
+            if let Some((dialect, other)) = Dialect::of_event(event_type, json) {
+                self.other = other;
                 self.told(dialect);
             }
         }
         let Some(dialect) = self.dialect else { return };
         let grammar = dialect.grammar();
-        let of_interest = grammar.needles.are_in(json) || (!self.has_model && MODEL.are_in(json));
-        if self.streams && !of_interest {
+        if self.streams && !self.is_of_interest(dialect, json) {
             return;
         }
         let Some(found) = Found::read(json, grammar.members) else { return };
         let finish = (grammar.finish)(&found);
         self.has_finish |= finish.is_some();
+        self.choices.add(found.choices);
         self.counts.replace(found.counts);
+        self.embeds |= found.has(Mark::Embeddings);
         if found.counts.any() {
-            self.settled = self.has_finish || !self.streams;
+            self.settled = self.has_finish || !self.streams || (self.other && is_of_all(&found));
         }
-        if self.streams {
-            self.terminated |= (grammar.ends)(&found);
+        if self.streams && self.end.is_none() && !self.cut {
             self.failed |= finish.is_some_and(|finish| finish.eq_ignore_ascii_case("error"));
+        }
+        if self.streams && (grammar.ends)(&found) {
+            self.terminate();
         }
         let model = short(found.text(Text::Model));
         self.has_model |= model.is_some();
@@ -195,14 +263,40 @@ impl Account {
         self.report.update(|usage| usage.model = short(model));
     }
 
+    /// An event tells of a failure.
     fn fail(&mut self) {
-        self.failed = true;
+        if !self.cut && self.end.is_none() {
+            self.failed = true;
+        }
+        self.over();
+    }
+
+    /// The dialect's own end came.
+    fn terminate(&mut self) {
+        self.terminated |= !self.cut;
+        self.over();
+    }
+
+    /// What follows changes nothing.
+    fn over(&mut self) {
+        if !self.cut {
+            let failed = self.failed;
+            self.end.get_or_insert_with(|| {
+                if failed { Cause::told_failure() } else { Cause::Completed }
+            });
+        }
         self.publish();
     }
 
     fn publish(&self) {
         let Self { counts, .. } = self;
         let grammar = self.dialect.map(Dialect::grammar);
+        let asked = self.exchange.as_ref().filter(|_| self.choices.any()).and_then(Asked::of);
+        let finished = self.choices.are_finished(asked.unwrap_or(1));
+        let reason_is_all = grammar.is_some_and(|grammar| grammar.ends_with_reason);
+        let terminated = self.terminated || (self.streams && reason_is_all && finished);
+        let promised = self.streams && !self.skipped && grammar.is_some() && !self.other;
+        let unfinished = promised && !terminated && !finished && !self.failed && self.end.is_none();
         self.report.update(|usage| {
             usage.dialect = self.dialect;
             usage.input_tokens = grammar.and_then(|grammar| (grammar.input)(counts));
@@ -212,19 +306,23 @@ impl Account {
             usage.reasoning_tokens = counts.get(Count::Reasoning);
             usage.error_event = self.failed;
             usage.certainty = self.certainty(usage);
-            usage.terminator = if self.terminated {
-                Terminator::Seen
-            } else if self.streams && !self.skipped && grammar.is_some_and(|g| g.has_terminator) {
-                Terminator::Missing
-            } else {
-                Terminator::None
+            usage.unfinished = unfinished;
+            usage.terminator = match (terminated, promised) {
+                (true, _) => Terminator::Seen,
+                (false, true) => Terminator::Missing,
+                (false, false) => Terminator::None,
             };
         });
+        if let Some(exchange) = &self.exchange {
+            exchange.say(Said { end: self.end.clone(), unfinished });
+        }
     }
 
     fn certainty(&self, usage: &Usage) -> Certainty {
-        let all = usage.input_tokens.is_some() && usage.output_tokens.is_some();
-        if all && (self.settled || self.terminated) {
+        // All tokens were the input's: there is no output to be said.
+        let no_output = self.embeds || self.counts.get(Count::Total) == usage.input_tokens;
+        let output = usage.output_tokens.is_some() || no_output;
+        if usage.input_tokens.is_some() && output && (self.settled || self.terminated) {
             Certainty::Reported
         } else if self.counts.any() {
             Certainty::Partial

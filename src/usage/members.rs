@@ -4,14 +4,24 @@ use std::{borrow::Cow, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::choices::{Choices, Turn};
+
 /// What to look for. A value of another kind than expected counts as absent.
 pub(super) enum Node {
     /// Members of an object. An array is read as its objects, one after another: the later wins.
     Object(Members),
+    /// An object for each of several answers: what is in it is said of that one.
+    Choice(Members),
+    /// An object that only the last event has.
+    Last(Members),
     Text(Text),
     Count(Count),
     /// Anything but `null` and `false`.
     Mark(Mark),
+    /// Which of several answers it is.
+    Index,
+    /// What a model says: anything but `null`, `false`, and what is empty.
+    Content,
 }
 
 pub(super) type Members = &'static [(&'static str, Node)];
@@ -38,6 +48,8 @@ pub(super) enum Count {
     /// Input of tools, where it is apart.
     ToolInput,
     Total,
+    /// How many answers a request asks for.
+    Asked,
 }
 
 /// What only has to be there.
@@ -52,29 +64,51 @@ pub(super) enum Mark {
     FinishReason,
     StopReason,
     CamelStopReason,
+    Embeddings,
+    Last,
 }
 
 /// The counts that were found, or that were found so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts([Option<u64>; 7]);
+pub(super) struct Counts([Option<u64>; 8]);
+
+/// What is counted of the input, and of the output: the first of each says that there is such a count.
+const GROUPS: [&[Count]; 3] = [
+    &[Count::Input, Count::Cached, Count::CacheWrite, Count::ToolInput],
+    &[Count::Output, Count::Reasoning],
+    &[Count::Total],
+];
 
 impl Counts {
     pub(super) const fn get(&self, count: Count) -> Option<u64> {
         self.0[count as usize]
     }
 
+    /// A nought takes nothing back: some say the same count twice, in their own way and, as a nought, in another's.
     pub(super) fn set(&mut self, count: Count, value: u64) {
-        self.0[count as usize] = Some(value);
+        if value > 0 || self.0[count as usize].is_none() {
+            self.0[count as usize] = Some(value);
+        }
     }
 
     pub(super) fn any(&self) -> bool {
         self.0.iter().any(Option::is_some)
     }
 
-    /// Takes what is said later in place of what was said before.
+    /// Takes what is said later in place of what was said before: all of the input's counts together, unless they are nought,
+    /// and all of the output's.
     pub(super) fn replace(&mut self, later: Self) {
-        for (count, later) in self.0.iter_mut().zip(later.0) {
-            *count = later.or(*count);
+        for group in GROUPS {
+            let replaces = group.iter().any(|count| later.get(*count) > Some(0));
+            let replaces_all = replaces && later.get(group[0]).is_some();
+            for count in group {
+                let (known, said) = (self.get(*count), later.get(*count));
+                self.0[*count as usize] = match (replaces_all, replaces) {
+                    (true, _) => said,
+                    (false, true) => said.or(known),
+                    (false, false) => known.or(said),
+                };
+            }
         }
     }
 
@@ -90,7 +124,10 @@ impl Counts {
 pub(super) struct Found<'a> {
     texts: [Option<Cow<'a, str>>; 4],
     pub(super) counts: Counts,
-    marks: [bool; 9],
+    pub(super) choices: Choices,
+    /// The answer that is being read, or all of it where there is only one.
+    turn: Turn,
+    marks: [bool; 11],
 }
 
 impl<'a> Found<'a> {
@@ -100,6 +137,7 @@ impl<'a> Found<'a> {
         let mut json = serde_json::Deserializer::from_slice(json);
         let reader = Reader { node: &Node::Object(members), found: &mut found };
         reader.deserialize(&mut json).and_then(|()| json.end()).ok()?;
+        found.choices.all(std::mem::take(&mut found.turn));
         Some(found)
     }
 
@@ -121,14 +159,20 @@ struct Reader<'n, 'f, 'de> {
 impl<'de> Reader<'_, '_, 'de> {
     fn text(self, text: Cow<'de, str>) {
         match self.node {
-            Node::Text(name) => self.found.texts[*name as usize] = Some(text),
+            Node::Text(name) => {
+                self.found.turn.finished |= matches!(name, Text::Finish) && !text.is_empty();
+                self.found.texts[*name as usize] = Some(text);
+            }
+            Node::Content if text.is_empty() => {}
             _ => self.mark(),
         }
     }
 
     fn mark(self) {
-        if let Node::Mark(mark) = self.node {
-            self.found.marks[*mark as usize] = true;
+        match self.node {
+            Node::Mark(mark) => self.found.marks[*mark as usize] = true,
+            Node::Content => self.found.turn.goes_on = true,
+            _ => {}
         }
     }
 }
@@ -162,6 +206,7 @@ impl<'de> Visitor<'de> for Reader<'_, '_, 'de> {
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
         match self.node {
             Node::Count(count) => self.found.counts.set(*count, value),
+            Node::Index => self.found.turn.index = value,
             _ => self.mark(),
         }
         Ok(())
@@ -186,6 +231,7 @@ impl<'de> Visitor<'de> for Reader<'_, '_, 'de> {
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
         match self.node {
             Node::Text(_) => self.text(Cow::Owned(text.to_owned())),
+            Node::Content if text.is_empty() => {}
             _ => self.mark(),
         }
         Ok(())
@@ -193,26 +239,46 @@ impl<'de> Visitor<'de> for Reader<'_, '_, 'de> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let Self { node, found } = self;
+        let mut empty = true;
         match node {
-            Node::Object(_) => {
+            Node::Object(_) | Node::Choice(_) | Node::Last(_) => {
                 while seq.next_element_seed(Reader { node, found: &mut *found })?.is_some() {}
             }
-            _ => while seq.next_element::<IgnoredAny>()?.is_some() {},
+            _ => {
+                while seq.next_element::<IgnoredAny>()?.is_some() {
+                    empty = false;
+                }
+            }
         }
-        Self { node, found }.mark();
+        if !(empty && matches!(node, Node::Content)) {
+            Self { node, found }.mark();
+        }
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { node, found } = self;
-        let members = if let Node::Object(members) = node { members } else { &[][..] };
+        let members = match node {
+            Node::Object(members) | Node::Choice(members) | Node::Last(members) => members,
+            _ => &[][..],
+        };
+        let outer = matches!(node, Node::Choice(_)).then(|| std::mem::take(&mut found.turn));
+        let mut empty = true;
         while let Some(node) = map.next_key_seed(Name(members))? {
+            empty = false;
             match node {
                 Some(node) => map.next_value_seed(Reader { node, found: &mut *found })?,
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Self { node, found }.mark();
+        if let Some(outer) = outer {
+            let turn = std::mem::replace(&mut found.turn, outer);
+            found.choices.one(turn);
+        } else if let Node::Last(_) = node {
+            found.marks[Mark::Last as usize] = true;
+        } else if !(empty && matches!(node, Node::Content)) {
+            Self { node, found }.mark();
+        }
         Ok(())
     }
 }

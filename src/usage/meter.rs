@@ -6,10 +6,14 @@ use http::{StatusCode, response};
 use super::{
     Dialect, UsageReport,
     account::Account,
+    dialect::is_openai_other,
     framing::{Framing, Medium},
     members::{Count, Counts},
 };
-use crate::{exchange::Outcome, tee::Sink};
+use crate::{
+    exchange::{Exchange, Outcome},
+    tee::Sink,
+};
 
 /// Of one event, and of a response that is no stream. The event that ends a stream of OpenAI's Responses repeats the whole
 /// response, and it is the one with the usage.
@@ -46,10 +50,17 @@ impl UsageMeter {
     pub fn for_path(path: &str) -> Self {
         let mut meter = Self::new(None);
         let dialect = Dialect::of_path(path);
+        meter.account.set_other(is_openai_other(path));
         meter.account.guess(dialect);
         let model = dialect.and_then(|dialect| dialect.model_of_path(path));
         meter.account.asked_of(model.as_deref());
         meter
+    }
+
+    /// Leaves what the stream says of its end in the exchange.
+    pub(super) fn in_exchange(mut self, exchange: Exchange) -> Self {
+        self.account.say_in(exchange);
+        self
     }
 
     /// Holds at most so many `bytes`, instead of 1 MiB, of an event that is not complete, or of a response that is no
@@ -123,10 +134,9 @@ impl Sink for UsageMeter {
         }
     }
 
-    fn end(mut self, _: Outcome) {
-        if let Some(part) = self.framing.as_mut().and_then(Framing::finish) {
-            self.account.part(&part);
-        }
+    fn end(mut self, outcome: Outcome) {
+        let last = self.framing.as_mut().and_then(Framing::finish);
+        self.account.end(last.as_ref(), outcome == Outcome::Completed);
     }
 }
 

@@ -65,6 +65,9 @@
 //! [`UsageReport`] as a fact in the [`Exchange`].
 
 mod account;
+mod asked;
+mod choices;
+mod closing;
 mod dialect;
 mod dialects;
 mod framing;
@@ -79,9 +82,8 @@ mod tests;
 
 use http::request::Parts;
 
-#[cfg(feature = "replay")]
-pub(crate) use self::guard::HandedOn;
 pub use self::{
+    asked::RequestMeter,
     dialect::Dialect,
     guard::{
         MissingTerminator, TerminatorGuard, TerminatorGuardBody, TerminatorGuardLayer,
@@ -93,7 +95,10 @@ pub use self::{
     meter::UsageMeter,
     report::{Certainty, Terminator, Usage, UsageReport},
 };
-use crate::{exchange::Exchange, tee::TeeLayer};
+use crate::{
+    exchange::Exchange,
+    tee::{TeeLayer, TeeRequestLayer},
+};
 
 impl TeeLayer<()> {
     /// Reads the token usage of each response, and leaves the [`UsageReport`] as a fact in the [`Exchange`].
@@ -108,10 +113,30 @@ impl TeeLayer<()> {
     pub fn usage() -> TeeLayer<impl Fn(&Parts) -> UsageMeter + Clone> {
         TeeLayer::new(|request: &Parts| {
             let meter = UsageMeter::for_path(request.uri.path());
-            if let Some(exchange) = Exchange::get(&request.extensions) {
-                exchange.insert(meter.report());
+            match Exchange::get(&request.extensions) {
+                Some(exchange) => {
+                    exchange.insert(meter.report());
+                    meter.in_exchange(exchange)
+                }
+                None => meter,
             }
-            meter
+        })
+    }
+}
+
+impl TeeRequestLayer<()> {
+    /// Reads how many answers each request asks for (`n`, `generationConfig.candidateCount`), for
+    /// [`TeeLayer::usage`], which then knows when all of them are whole. Without this layer one answer is enough.
+    ///
+    /// ```
+    /// use tower_lifeline::tee::{TeeLayer, TeeRequestLayer};
+    ///
+    /// let layers = tower::ServiceBuilder::new().layer(TeeRequestLayer::usage()).layer(TeeLayer::usage());
+    /// # let _ = layers.service(());
+    /// ```
+    pub fn usage() -> TeeRequestLayer<impl Fn(&Parts) -> RequestMeter + Clone> {
+        TeeRequestLayer::new(|request: &Parts| {
+            RequestMeter::in_exchange(Exchange::get(&request.extensions).as_ref())
         })
     }
 }

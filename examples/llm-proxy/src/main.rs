@@ -122,6 +122,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
         .layer(TeeRequestLayer::recording(choices::beginning(options.early_head)))
         .layer(choices::replay(&options, &captured))
         .layer(TerminatorGuardLayer)
+        .layer(TeeRequestLayer::usage())
         .layer(TeeLayer::usage())
         .layer(TeeLayer::new(books.gaps()))
         .layer(CoalesceLayer::new(options.coalesce.unwrap_or(0)))

@@ -33,7 +33,7 @@ pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
     members: MEMBERS,
     finish,
     ends: |found| found.text(Text::Kind) == Some("message-end"),
-    has_terminator: true,
+    ends_with_reason: false,
     input,
     output,
 };

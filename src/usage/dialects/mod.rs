@@ -23,10 +23,10 @@ pub(super) struct Grammar {
     pub(super) members: Members,
     /// Why the model stopped.
     pub(super) finish: for<'f> fn(&'f Found<'_>) -> Option<&'f str>,
-    /// Whether this event is the end.
+    /// Whether this event is the end: what comes behind it changes nothing.
     pub(super) ends: fn(&Found<'_>) -> bool,
-    /// Whether a stream without its end broke off.
-    pub(super) has_terminator: bool,
+    /// The reason why the model stopped is all that its streams say of their end, though more may follow.
+    pub(super) ends_with_reason: bool,
     /// All input.
     pub(super) input: fn(&Counts) -> Option<u64>,
     /// All output.

@@ -40,7 +40,7 @@ pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
     members: MEMBERS,
     finish,
     ends,
-    has_terminator: true,
+    ends_with_reason: false,
     input,
     output,
 };
