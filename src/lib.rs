@@ -108,6 +108,8 @@ mod head;
 #[cfg(feature = "usage")]
 mod held;
 pub mod isolate;
+#[cfg(feature = "usage")]
+mod json;
 pub mod keepalive;
 #[cfg(feature = "replay")]
 pub mod replay;

@@ -11,10 +11,10 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    framing::{Framing, Part},
-    members::{Count, Found, Members, Node},
+    extract::Extractor,
+    members::{Count, Members, Node},
 };
-use crate::{exchange::Exchange, tee::Sink};
+use crate::{exchange::Exchange, json::Reader, tee::Sink};
 
 const COUNT: Node = Node::Count(Count::Asked);
 
@@ -23,9 +23,6 @@ const MEMBERS: Members =
     &[("n", COUNT), ("generationConfig", CONFIG), ("generation_config", CONFIG)];
 
 const CONFIG: Node = Node::Object(&[("candidateCount", COUNT), ("candidate_count", COUNT)]);
-
-/// Of a request that is longer it is not known, and one answer is enough.
-const LIMIT: usize = 1024 * 1024;
 
 /// How many answers are asked for, as a fact in the exchange. Nought: that was not said.
 #[derive(Clone)]
@@ -43,7 +40,8 @@ impl Asked {
 #[must_use]
 pub struct RequestMeter {
     asked: Arc<AtomicU64>,
-    framing: Framing,
+    json: Reader,
+    members: Extractor,
 }
 
 impl RequestMeter {
@@ -52,18 +50,19 @@ impl RequestMeter {
         if let Some(exchange) = exchange {
             exchange.insert(Asked(Arc::clone(&asked)));
         }
-        Self { asked, framing: Framing::values(LIMIT) }
+        Self { asked, json: Reader::default(), members: Extractor::new(MEMBERS) }
     }
 }
 
 impl Sink for RequestMeter {
-    fn data(&mut self, mut data: Bytes) {
-        while let Some(part) = self.framing.next(&mut data) {
-            let Part::Json(json) = part else { continue };
-            let found = Found::read(&json, MEMBERS);
-            if let Some(asked) = found.and_then(|found| found.counts.get(Count::Asked)) {
-                self.asked.store(asked, Ordering::Relaxed);
-            }
+    fn data(&mut self, data: Bytes) {
+        let mut at = 0;
+        while let Some((depth, token)) = self.json.next(&data, &mut at) {
+            self.members.token(token, depth);
+        }
+        if self.json.is_whole() {
+            let asked = self.members.found().counts.get(Count::Asked);
+            self.asked.store(asked.unwrap_or(0), Ordering::Relaxed);
         }
     }
 }

@@ -66,6 +66,11 @@ impl Choices {
         index < MOST && self.seen & (1 << index) != 0
     }
 
+    /// Whether one of them has come to its end: now it matters whether it goes on all the same.
+    pub(super) const fn any_finished(&self) -> bool {
+        self.finished > 0 || self.all_finished
+    }
+
     /// Whether each that was there, and as many as were `asked` for, has its reason, and none has gone on since.
     pub(super) fn are_finished(&self, asked: u64) -> bool {
         let each = !self.lost && self.seen > 0 && self.finished == self.seen;

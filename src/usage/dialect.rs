@@ -10,8 +10,9 @@ use super::{
     members::{Found, Mark, Members, Node, Text},
 };
 
-/// What tells the dialects apart, in an event or in a whole response.
-const SIGNS: Members = &[
+/// What tells an error, and the dialects apart, in an event or in a whole response.
+pub(super) const SIGNS: Members = &[
+    ("error", Node::Mark(Mark::Error)),
     ("type", Node::Text(Text::Kind)),
     ("object", Node::Text(Text::Other)),
     ("choices", Node::Mark(Mark::Choices)),
@@ -49,6 +50,17 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    pub(super) const ALL: [Self; 8] = [
+        Self::OpenAiChat,
+        Self::OpenAiResponses,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::Ollama,
+        Self::Cohere,
+        Self::BedrockConverse,
+        Self::BedrockInvoke,
+    ];
+
     /// The stable name, for logs, metrics and databases.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -137,16 +149,15 @@ impl Dialect {
         }
     }
 
-    /// Recognises an event by its type and its members; and whether it is one of OpenAI's that is no chat.
-    pub(super) fn of_event(event_type: &str, json: &[u8]) -> Option<(Self, bool)> {
-        let found = Found::read(json, SIGNS)?;
+    /// Recognises an event by its type and its [`SIGNS`]; and whether it is one of OpenAI's that is no chat.
+    pub(super) fn of_event(event_type: &str, found: &Found) -> Option<(Self, bool)> {
         let kind = found.text(Text::Kind).unwrap_or(event_type);
         let object = found.text(Text::Other).unwrap_or_default();
         let other = is_other_event(kind, object);
-        Self::of_signs(&found, kind, object, other).map(|dialect| (dialect, other))
+        Self::of_signs(found, kind, object, other).map(|dialect| (dialect, other))
     }
 
-    fn of_signs(found: &Found<'_>, kind: &str, object: &str, other: bool) -> Option<Self> {
+    fn of_signs(found: &Found, kind: &str, object: &str, other: bool) -> Option<Self> {
         if other || object.starts_with("chat.completion") || object == "text_completion" {
             Some(Self::OpenAiChat)
         } else if kind.starts_with("response.") || object == "response" {

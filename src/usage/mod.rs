@@ -27,13 +27,12 @@
 //!
 //! | what comes | what is made of it |
 //! |---|---|
-//! | a frame | is never copied; an event of which all bytes lie in one frame is not either |
-//! | an event without a word of interest | a search through its bytes, no parsing. Words are searched as everyone writes them, without escapes |
-//! | whatever comes | at most 1 MiB of an unfinished event is held, besides the last frame ([`UsageMeter::with_limit`]) |
+//! | a frame | is read as it comes, and neither held nor copied: the same is found however the stream is cut into frames |
+//! | whole events without a word of interest | a search through their bytes, no parsing |
+//! | an event, or a JSON response, of any size | is read in constant memory, a few KiB: strings are searched for their end, whatever stands before the usage or behind it |
 //! | a count | replaces what was said before: providers count up, they do not add |
 //! | a last event without its blank line | counts |
 //! | broken JSON, a wrong type, a negative count, a broken frame | is as if it had not come |
-//! | an event, or a JSON response, of more than 1 MiB | is skipped; [`Terminator::None`], since it may have been in there |
 //! | an error event of the provider's own | [`Usage::error_event`]; a finish reason `error` is one too |
 //! | a JSON response that is no stream | is read at its end, all the same; it has no terminator, and its `error` is no event |
 //! | another content type, a content coding | nothing is read |
@@ -70,6 +69,8 @@ mod choices;
 mod closing;
 mod dialect;
 mod dialects;
+mod event;
+mod extract;
 mod framing;
 mod guard;
 mod include;
@@ -79,6 +80,7 @@ mod needles;
 mod report;
 #[cfg(test)]
 mod tests;
+mod unwrap;
 
 use http::request::Parts;
 

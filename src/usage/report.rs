@@ -78,8 +78,7 @@ pub enum Terminator {
     Seen,
     /// It has not come. At a clean end [`Usage::unfinished`] tells whether the stream broke off, or is whole all the same.
     Missing,
-    /// There is none that could be missing: no known dialect, not a stream, nothing came at all, or an event was too large to be
-    /// read.
+    /// There is none that could be missing: no known dialect, not a stream, or nothing came at all.
     #[default]
     None,
 }

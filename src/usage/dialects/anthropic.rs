@@ -47,8 +47,7 @@ const MEMBERS: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    // `message_start`, `message_delta`, `message_stop`.
-    needles: LazyLock::new(|| Needles::new(&["\"message_"])),
+    needles: LazyLock::new(|| Needles::new(&["\"usage\"", "\"stop_reason\"", "\"message_stop\""])),
     members: MEMBERS,
     finish,
     ends: |found| found.text(Text::Kind) == Some("message_stop"),

@@ -2,11 +2,9 @@
 
 use std::sync::LazyLock;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-
 use super::{Grammar, anthropic, finish, input_and_cache, output};
 use crate::usage::{
-    members::{Count, Found, Mark, Members, Node, Text},
+    members::{Count, Mark, Node, Text},
     needles::Needles,
 };
 
@@ -60,7 +58,8 @@ pub(in crate::usage) static INVOKE: Grammar = Grammar {
     needles: LazyLock::new(|| {
         Needles::new(&[
             "\"amazon-bedrock-invocationMetrics\"",
-            "\"message_",
+            "\"metadata\"",
+            "\"message_stop\"",
             "\"usage\"",
             "\"stop_reason\"",
             "\"stopReason\"",
@@ -107,13 +106,3 @@ pub(in crate::usage) static INVOKE: Grammar = Grammar {
     input: input_and_cache,
     output,
 };
-
-const CHUNK: Members = &[("bytes", Node::Text(Text::Other))];
-
-/// The model's own words in a `chunk`.
-pub(in crate::usage) fn unwrap_chunk(payload: &[u8], words: &mut Vec<u8>) -> bool {
-    words.clear();
-    let chunk = Found::read(payload, CHUNK);
-    let bytes = chunk.as_ref().and_then(|chunk| chunk.text(Text::Other));
-    bytes.is_some_and(|bytes| STANDARD.decode_vec(bytes, words).is_ok())
-}

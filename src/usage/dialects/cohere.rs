@@ -29,7 +29,7 @@ const MEMBERS: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| Needles::new(&["\"message-end\""])),
+    needles: LazyLock::new(|| Needles::new(&["\"message-end\"", "\"finish_reason\"", "\"usage\""])),
     members: MEMBERS,
     finish,
     ends: |found| found.text(Text::Kind) == Some("message-end"),

@@ -18,7 +18,15 @@ const MEMBERS: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| Needles::new(&["\"done\""])),
+    needles: LazyLock::new(|| {
+        Needles::new(&[
+            "\"done\"",
+            "\"done_reason\"",
+            "\"prompt_eval_count\"",
+            "\"eval_count\"",
+            "\"embeddings\"",
+        ])
+    }),
     members: MEMBERS,
     finish,
     ends: |found| found.has(Mark::Done),

@@ -70,7 +70,7 @@ pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
 };
 
 /// What is no chat says its usage once, with its last event; but a step of an assistant's run is not the run.
-pub(in crate::usage) fn is_of_all(found: &Found<'_>) -> bool {
+pub(in crate::usage) fn is_of_all(found: &Found) -> bool {
     found.text(Text::Other) != Some("thread.run.step")
 }
 
