@@ -1,7 +1,9 @@
 //! Every dialect, whole, in pieces, cut short and broken; and what reading it costs.
 
+mod asked;
 mod bedrock;
 mod broken;
+mod counts;
 mod cuts;
 mod detect;
 mod guard;
@@ -11,3 +13,4 @@ mod memory;
 mod random;
 mod samples;
 mod table;
+mod whole;

@@ -38,12 +38,12 @@ fn message(headers: &[(&str, &str)], payload: &str) -> Vec<u8> {
     message
 }
 
-fn event(kind: &str, payload: &str) -> Vec<u8> {
+pub(super) fn event(kind: &str, payload: &str) -> Vec<u8> {
     let content = (":content-type", "application/json");
     message(&[(":event-type", kind), content, (":message-type", "event")], payload)
 }
 
-fn chunk(words: &str) -> Vec<u8> {
+pub(super) fn chunk(words: &str) -> Vec<u8> {
     // The slash of base64 with its escape, as some writers of JSON have it.
     let bytes = STANDARD.encode(words).replace('/', "\\/");
     event("chunk", &format!("{{\"bytes\":\"{bytes}\",\"p\":\"abcdef\"}}"))
