@@ -146,23 +146,23 @@ impl Account {
     }
 
     fn is_of_interest(&self, dialect: Dialect, json: &[u8]) -> bool {
-        // Behind a reason it is of interest whether the model goes on all the same.
-        self.has_finish
-            || dialect.grammar().needles.are_in(json)
+        dialect.grammar().needles.are_in(json)
             || (!self.has_model && MODEL.are_in(json))
-            || (matches!(dialect, Dialect::OpenAiChat | Dialect::Gemini)
-                && self.is_of_another(json))
+            // Behind a reason: whether the model goes on all the same.
+            || (self.end.is_none() && (self.has_finish || self.is_of_another(dialect, json)))
     }
 
     /// Whether it may be of an answer that was not there before. There are other things with an index.
-    fn is_of_another(&self, json: &[u8]) -> bool {
-        INDEX.find_iter(json).any(|at| {
-            let value = json[at + INDEX.needle().len()..].trim_ascii_start();
-            let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
-            let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).take(4);
-            let index = digits.fold(0, |index, digit| index * 10 + u64::from(digit - b'0'));
-            !self.choices.has_seen(index)
-        })
+    fn is_of_another(&self, dialect: Dialect, json: &[u8]) -> bool {
+        let several = matches!(dialect, Dialect::OpenAiChat | Dialect::Gemini);
+        several
+            && INDEX.find_iter(json).any(|at| {
+                let value = json[at + INDEX.needle().len()..].trim_ascii_start();
+                let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
+                let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).take(4);
+                let index = digits.fold(0, |index, digit| index * 10 + u64::from(digit - b'0'));
+                !self.choices.has_seen(index)
+            })
     }
 
     pub(super) fn part(&mut self, part: &Part) {
