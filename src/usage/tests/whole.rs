@@ -20,7 +20,7 @@ use crate::{
     exchange::{DrainEnd, Outcome},
     final_frame::FinalFrameLayer,
     finalize::{Ending, FinalizeLayer},
-    tee::TeeLayer,
+    tee::{Sink, TeeLayer},
     timeouts::{Limits, TimeoutsLayer},
     usage::TerminatorGuardLayer,
 };
@@ -40,8 +40,7 @@ const STOP: &str = "data: {\"object\":\"chat.completion.chunk\",\"choices\":[{\"
 const DONE: &str = "data: [DONE]\n\n";
 const REFUSED: &str = "data: {\"error\":{\"message\":\"overloaded\",\"code\":529}}\n\n";
 
-/// The layers, outermost first, by their letters: final Frame, Detach, Abort, Timeouts, finalIze, Guard, Usage. A drain is on
-/// only in tests of it.
+/// The layers, outermost first, by their letters: final Frame, Detach, Abort, Timeouts, finalIze, Guard, Usage.
 struct Stack {
     abort: AbortHandle,
     told: UnboundedReceiver<Ending>,
@@ -73,6 +72,7 @@ async fn open(order: &str, path: &str, media: &str, script: Script, limits: Limi
                 };
                 wrap(&FinalizeLayer::new(hook), service)
             }
+            'X' => wrap(&TeeLayer::new(move |_: &Parts| Aborting(abort.clone(), DONE)), service),
             'G' => wrap(&TerminatorGuardLayer, service),
             _ => wrap(&TeeLayer::usage(), service),
         };
@@ -374,6 +374,30 @@ async fn before_a_terminal_event_everything_is_as_ever() {
         let (seen, _, ending) = stack.rest().await;
         assert!(seen.data.starts_with(b"event: error\n"), "{fault}");
         assert_eq!(ending.outcome, expected, "{fault}");
+    }
+}
+
+/// Aborts in the middle of the poll that gives a frame with this in it.
+struct Aborting(AbortHandle, &'static str);
+
+impl Sink for Aborting {
+    fn data(&mut self, data: Bytes) {
+        if data == self.1 {
+            assert!(self.0.abort("stop"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_that_comes_before_the_terminal_event_is_one_though_that_is_handed_on() {
+    for order in ["FATIGUX", "FITAGUX"] {
+        let script = Script::new().data(DELTA).data(DONE).stall();
+        let mut stack = open(order, CHAT, SSE, script, Limits::new()).await;
+        stack.read(DELTA).await;
+        stack.read(DONE).await;
+        let (seen, took, ending) = stack.rest().await;
+        assert!(seen.data.starts_with(b"event: error\n"), "{order}");
+        assert_eq!((took, outcome(&ending)), (Duration::ZERO, (Outcome::Aborted, Some("stop"))));
     }
 }
 
