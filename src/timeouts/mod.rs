@@ -43,6 +43,9 @@
 //! not end. For what the client is to see of it, put a [`FinalFrameLayer`](crate::final_frame) outside. The outcome in
 //! [`Finalize`](crate::finalize) is `timed_out`, the reason the limit's name, wherever it stands.
 //!
+//! In a gRPC client, put [`FinalFrameLayer`](crate::final_frame#in-a-grpc-client) outside: without it tonic reads `Unknown`
+//! from a limit in the stream.
+//!
 //! Put it inside of a keepalive layer, whose heartbeats are no progress. Inside of a retry layer it limits each attempt, and
 //! what ends an attempt is not the cause of the end when another follows. The time in which a slow client is waited for is
 //! not the upstream's, so a flood of pings that is always ready hits no idle limit: that is for `total`.
