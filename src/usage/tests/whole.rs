@@ -129,11 +129,13 @@ fn outcome(ending: &Ending) -> (Outcome, Option<&str>) {
     (ending.outcome, ending.reason())
 }
 
-const COMPLETED: (Outcome, Option<&str>) = (Outcome::Completed, None);
-const TOLD: (Outcome, Option<&str>) = (Outcome::Failed, Some("upstream_error_event"));
+const COMPLETED: Ended = (Outcome::Completed, None);
+const TOLD: Ended = (Outcome::Failed, Some("upstream_error_event"));
+
+type Ended = (Outcome, Option<&'static str>);
 
 /// What ends a stream, and how; each with something before it.
-fn terminal() -> Vec<(&'static str, &'static str, Bytes, (Outcome, Option<&'static str>))> {
+fn terminal() -> Vec<(&'static str, &'static str, Bytes, Ended)> {
     let of = |path, media, body: &str, outcome| (path, media, body.to_owned().into(), outcome);
     let event =
         |kind: &str, rest: &str| format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{rest}}}\n\n");
@@ -337,7 +339,7 @@ async fn the_order_of_the_layers_changes_nothing() {
                 stack.read(last).await;
                 match fault {
                     "abort" => {
-                        assert!(!stack.abort.abort("stop"), "{case}: there is nothing to abort")
+                        assert!(!stack.abort.abort("stop"), "{case}: there is nothing to abort");
                     }
                     "unread" => tokio::time::sleep(Duration::from_millis(400)).await,
                     "leave" => {

@@ -298,7 +298,7 @@ async fn what_the_stream_says_in_a_drain_is_how_the_drain_ends() {
 
 /// What a client sees of a stream that comes in these pieces and ends cleanly, and the ending.
 async fn clean(path: &str, media: &str, pieces: &[&[u8]]) -> (Vec<u8>, End, Value) {
-    let play = pieces.iter().fold(head(media), |play, piece| play.chunk(piece)).last_chunk();
+    let play = pieces.iter().fold(head(media), Play::chunk).last_chunk();
     let upstream = Upstream::start([play]).await;
     let proxy = Proxy::before(upstream.addr(), &[]).await;
     let mut client = Client::get(Wire::H1, &proxy, path).await;
