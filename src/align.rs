@@ -3,14 +3,15 @@
 //! A client can do nothing with half an event, so it loses nothing when the second half is waited for; and whoever wants to
 //! put something in between, or to end the stream early, can do so at any time. Nothing is copied.
 
+mod records;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use memchr::memrchr;
 
+use self::records::Records;
 use crate::{aligned::Shape, grpc::Messages, head::Media, sse::Boundary};
 
 /// Bytes of an unfinished event that are held back at most.
@@ -42,11 +43,8 @@ pub(crate) struct Align {
 enum Rule {
     /// Server-sent events: a blank line.
     Events(Boundary),
-    /// NDJSON: a line end.
-    Lines {
-        /// A record is under way.
-        inside: bool,
-    },
+    /// NDJSON: a line end, or that of an object or array.
+    Lines(Records),
     /// gRPC: a length before each message. Nothing is held back, since messages may be megabytes.
     Messages(Messages),
     /// Nothing is known: nothing is held back.
@@ -58,11 +56,7 @@ impl Rule {
     fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
         match self {
             Self::Events(boundary) => boundary.feed(bytes),
-            Self::Lines { inside } => {
-                let end = memrchr(b'\n', bytes).map(|at| at + 1);
-                *inside = end.unwrap_or(0) < bytes.len() || (end.is_none() && *inside);
-                end
-            }
+            Self::Lines(records) => records.feed(bytes),
             Self::Messages(messages) => {
                 messages.feed(bytes);
                 Some(bytes.len())
@@ -75,7 +69,7 @@ impl Rule {
     fn may_insert(&self) -> bool {
         match self {
             Self::Events(boundary) => boundary.may_insert(),
-            Self::Lines { inside } => !inside,
+            Self::Lines(records) => records.at_line_start(),
             Self::Messages(messages) => messages.at_boundary(),
             Self::Unknown => true,
         }
@@ -86,7 +80,7 @@ impl Align {
     pub(crate) fn new(media: Media, limit: usize) -> Self {
         let rule = match media {
             Media::EventStream => Rule::Events(Boundary::default()),
-            Media::Ndjson => Rule::Lines { inside: false },
+            Media::Ndjson => Rule::Lines(Records::default()),
             Media::Grpc => Rule::Messages(Messages::default()),
             Media::Other => Rule::Unknown,
         };
@@ -127,6 +121,13 @@ impl Align {
         self.ready == 0 && !self.torn && (self.held > 0 || self.rule.may_insert())
     }
 
+    /// Whether what was handed on ends with a record that only lacks its line end.
+    #[cfg(feature = "final-frame")]
+    pub(crate) fn is_unterminated(&self) -> bool {
+        let idle = self.ready == 0 && self.held == 0 && !self.torn;
+        idle && matches!(&self.rule, Rule::Lines(records) if records.is_unterminated())
+    }
+
     /// Tells that bytes of our own were handed on.
     pub(crate) fn inserted(&mut self) {
         self.preceded |= self.untouched;
@@ -136,7 +137,7 @@ impl Align {
     pub(crate) const fn has_begun(&self) -> bool {
         match &self.rule {
             Rule::Events(boundary) => boundary.has_begun(),
-            Rule::Lines { .. } | Rule::Messages(_) | Rule::Unknown => !self.untouched,
+            Rule::Lines(_) | Rule::Messages(_) | Rule::Unknown => !self.untouched,
         }
     }
 }

@@ -216,13 +216,26 @@ fn lines_go_out_whole_and_the_rest_waits() {
 }
 
 #[test]
+fn a_record_does_not_wait_for_a_line_end_that_comes_before_the_next_one() {
+    let mut align = Align::new(Media::Ndjson, DEFAULT_HOLD);
+    assert_eq!(push(&mut align, "\n{\"a\":"), ["\n"]);
+    assert!(align.may_insert());
+    assert_eq!(push(&mut align, "1}"), ["{\"a\":", "1}"]);
+    assert!(!align.may_insert(), "the line has not ended");
+    assert_eq!(push(&mut align, "\n{\"b\":2}"), ["\n{\"b\":2}"]);
+    assert!(!align.may_insert());
+    assert_eq!(push(&mut align, "\n"), ["\n"]);
+    assert!(align.may_insert());
+}
+
+#[test]
 fn a_line_larger_than_the_limit_is_passed_through_and_nothing_stands_in_it() {
     let mut align = Align::new(Media::Ndjson, 40);
-    assert_eq!(push(&mut align, "0123456789"), ["0123456789"]);
+    assert_eq!(push(&mut align, "[123456789"), ["[123456789"]);
     assert!(!align.may_insert());
     assert_eq!(push(&mut align, ""), [""]);
     assert!(!align.may_insert());
-    assert_eq!(push(&mut align, "0\n1"), ["0\n"]);
+    assert_eq!(push(&mut align, "0]\n[1"), ["0]\n"]);
     assert!(align.may_insert());
 }
 

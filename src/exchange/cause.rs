@@ -136,6 +136,44 @@ impl Cause {
         }
     }
 
+    /// What to tell a client, in fixed words: the operator's own text of an abort, the limit that was hit, or that it failed.
+    ///
+    /// Never the text of an error or of a panic, which may hold an address of the upstream or a key: those are for logs, see
+    /// [`error`](Self::error).
+    ///
+    /// ```
+    /// use tower_lifeline::exchange::Cause;
+    ///
+    /// let cause = Cause::failed(&std::io::Error::other("no route to https://10.0.0.7/v1?key=secret"));
+    /// assert_eq!(cause.client_message(), "the upstream failed");
+    /// ```
+    pub fn client_message(&self) -> Cow<'_, str> {
+        Cow::Borrowed(match self {
+            Self::Aborted(reason) => reason.text(),
+            Self::TimedOut(timed_out) => return Cow::Owned(timed_out.to_string()),
+            Self::Failed { .. } => "the upstream failed",
+            Self::Truncated => "the upstream's answer ended before it was complete",
+            Self::Panicked(_) => "internal error",
+            Self::Completed | Self::Disconnected | Self::Discarded => "the answer ended early",
+        })
+    }
+
+    /// A stable word for programs of the client: the kind of an abort ([`AbortKind`](crate::abort::AbortKind)), the limit that
+    /// was hit, the short name of a failure, else the outcome.
+    pub fn client_code(&self) -> &str {
+        match self {
+            Self::Aborted(reason) => reason.kind().as_str(),
+            Self::TimedOut(timed_out) => timed_out.limit().as_str(),
+            Self::Failed { reason: Some(reason), .. } => reason,
+            Self::Failed { reason: None, .. }
+            | Self::Truncated
+            | Self::Panicked(_)
+            | Self::Completed
+            | Self::Disconnected
+            | Self::Discarded => self.outcome().as_str(),
+        }
+    }
+
     /// The error of a failure.
     pub const fn error(&self) -> Option<&ErrorChain> {
         match self {

@@ -26,6 +26,8 @@ pub(super) struct Life {
     /// What of that the client's side has read, where it reads at a pace of its own.
     #[cfg(feature = "replay")]
     pub(super) heard: Option<Option<Cause>>,
+    /// It was said behind another cause.
+    pub(super) late: bool,
     /// Somebody ends the stream in time, behind the end that it has said.
     pub(super) closes: bool,
     /// From which place on they are inside of a layer that drains, once it has seen the request.

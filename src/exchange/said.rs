@@ -5,7 +5,10 @@ use std::sync::atomic::Ordering;
 
 #[cfg(any(feature = "usage", feature = "final-frame"))]
 use super::Exchange;
-use super::{Cause, life::Life};
+use super::{
+    Cause,
+    life::{Drain, Life},
+};
 #[cfg(any(feature = "usage", feature = "final-frame"))]
 use crate::cut::lock;
 use crate::timeouts::Limit;
@@ -21,13 +24,25 @@ pub(crate) struct Said {
 }
 
 impl Life {
-    /// How the stream has ended by its own words, as far as the client's side has read them.
+    /// How the stream has ended by its own words, as far as the client's side has read them, and if nothing had ended it before.
     pub(super) fn told(&self) -> Option<&Cause> {
+        if self.late {
+            return None;
+        }
         #[cfg(feature = "replay")]
         if let Some(heard) = &self.heard {
             return heard.as_ref();
         }
         self.said.end.as_ref()
+    }
+
+    /// The stream says its end. If that is the first time it is too late behind another cause: whoever aborted it was told so, and
+    /// the error is on its way. A client that has left hears nothing of it, but the drain does.
+    #[cfg(feature = "usage")]
+    const fn ends(&mut self, first: bool) {
+        if first {
+            self.late = self.cause.is_some() && matches!(self.drain, Drain::None);
+        }
     }
 
     /// What it means that this was observed. Behind the stream's own end it is that, whatever happens; only a panic is not the
@@ -53,6 +68,9 @@ impl Exchange {
         let mut life = lock(&self.0.life);
         self.0.over.store(said.end.is_some(), Ordering::Release);
         life.closes &= said.end.is_some();
+        life.late &= said.end.is_some();
+        let first = said.end.is_some() && life.said.end.is_none();
+        life.ends(first);
         life.said = said;
     }
 
@@ -76,7 +94,10 @@ impl Exchange {
 impl Exchange {
     /// The client reads what others read, too, and may be behind them: this is what it has heard.
     pub(crate) fn hear(&self, end: Option<Cause>) {
-        lock(&self.0.life).heard = Some(end);
+        let mut life = lock(&self.0.life);
+        let first = end.is_some() && !matches!(life.heard, Some(Some(_)));
+        life.ends(first);
+        life.heard = Some(end);
     }
 }
 

@@ -155,12 +155,14 @@ where
             *this.ending = Ending::Ended;
             return Some(None); // It was whole, or has told of its failure itself.
         }
-        let between = this.inner.as_mut().align().is_some_and(|align| align.may_insert());
+        let align = this.inner.as_mut().align();
+        let unterminated = align.as_ref().is_some_and(|align| align.is_unterminated());
+        let between = unterminated || align.is_some_and(|align| align.may_insert());
         *this.ending = Ending::Ended; // Before foreign code runs: should it panic, nothing follows.
         let (last, error) = match *this.media {
             Some(media) if between => {
-                let failure =
-                    Failure { exchange: this.exchange, cause: &cause, error: &error, media };
+                let (exchange, cause) = (&*this.exchange, &cause);
+                let failure = Failure { exchange, cause, error: &error, media, message: None };
                 ((this.layer.choose)(&failure), error)
             }
             Some(Media::Grpc) => (Final::Error, MessageCut::new(error).into()),
@@ -168,6 +170,10 @@ where
         };
         match last {
             Final::End => Some(None),
+            // The record before it has no line end of its own yet.
+            Final::Data(data) if unterminated => {
+                Some(Some(Ok(Frame::data([b"\n", &data[..]].concat().into()))))
+            }
             Final::Data(data) => Some(Some(Ok(Frame::data(data)))),
             Final::Trailers(trailers) => Some(Some(Ok(Frame::trailers(trailers)))),
             Final::Error => {

@@ -23,7 +23,7 @@
 //!     text,
 //!     "data: one\n\n\
 //!      event: error\n\
-//!      data: {\"type\":\"error\",\"error\":{\"type\":\"upstream\",\"message\":\"connection reset\",\"code\":\"failed\"}}\n\n"
+//!      data: {\"type\":\"error\",\"error\":{\"type\":\"upstream\",\"message\":\"the upstream failed\",\"code\":\"failed\"}}\n\n"
 //! );
 //! # }
 //! ```
@@ -35,12 +35,51 @@
 //! | error | an unfinished event is dropped; then what the function says: see [`Final`] |
 //! | panic of the body | is caught and taken for an error, [`BodyPanicked`], unless [`FinalFrameLayer::propagate_panics`] |
 //! | abort, time limit | are errors of the inner body |
+//! | error behind the end that the stream has said itself (feature `usage`) | a clean end: the client has all of it, or was told by the upstream |
 //! | client gone | the inner body is dropped |
 //! | service error, no response | goes on to the caller |
 //!
 //! Where the function's answer would corrupt, the error is passed on in its place: in the middle of an event too large
 //! to be held back, in the middle of a gRPC message, and under a `Content-Length`, a digest or a range, where a clean early
 //! end does not exist. An error waits 5 ms, because hyper loses what it was given directly before one (truths.md 4).
+//!
+//! The ready-made frames tell a fixed text for each cause, never that of an error: reqwest's, for one, has the URL of the
+//! upstream with its query, and keys are put there. The error is for logs
+//! ([`Ending::error`](crate::finalize::Ending::error)); [`Failure::with_message`] may tell more.
+//!
+//! # In a gRPC client
+//!
+//! tonic's client makes `Unknown` of a body's error that it does not know. Where a limit or an abort stands in a client, put
+//! the final frame outside of it there too: then the call ends with `DeadlineExceeded`, `Cancelled` or `Unavailable`, as it
+//! does before the head, where these layers answer with a status.
+//!
+//! ```
+//! use std::{convert::Infallible, time::Duration};
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Channel;
+//! use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+//! use tower::{ServiceBuilder, service_fn};
+//! use tower_lifeline::{final_frame::FinalFrameLayer, timeouts::{Limits, TimeoutsLayer}};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! # let channel = service_fn(|_: Request<tonic::body::Body>| async {
+//! #     let (upstream, body) = Channel::<Bytes>::new(1);
+//! #     tokio::spawn(async move { tokio::time::sleep(Duration::from_secs(9)).await; drop(upstream) });
+//! #     let response = Response::builder().header("content-type", "application/grpc");
+//! #     Ok::<_, Infallible>(response.body(body).unwrap())
+//! # });
+//! let limits = Limits::new().idle(Duration::from_secs(5)).first_frame(Duration::from_secs(5));
+//! let service = ServiceBuilder::new()
+//!     .layer(FinalFrameLayer::by_media())
+//!     .layer(TimeoutsLayer::new(limits))
+//!     .service(channel); // a `tonic::transport::Channel`
+//!
+//! let mut client = HealthClient::new(service);
+//! let mut watched = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+//! assert_eq!(watched.message().await.unwrap_err().code(), tonic::Code::DeadlineExceeded);
+//! # }
+//! ```
 //!
 //! A body that may get a final frame has no exact size. The inner body's error becomes a [`BoxError`]; nothing is lost of
 //! it. With the feature `h2` a gRPC stream that breaks in the middle of a message is reset with `CANCEL`, as its
@@ -52,7 +91,7 @@ mod ready_made;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, request::Parts};
@@ -69,7 +108,7 @@ use crate::{
 };
 
 /// An unclean end, for the function that decides what the client sees of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Failure<'a> {
     /// The record shared with the other layers.
@@ -80,6 +119,32 @@ pub struct Failure<'a> {
     pub error: &'a BoxError,
     /// What the body is made of.
     pub media: Media,
+    message: Option<Cow<'a, str>>,
+}
+
+impl<'a> Failure<'a> {
+    /// What the ready-made frames tell the client: fixed words for each cause, [`Cause::client_message`], unless
+    /// [`with_message`](Self::with_message) gave others.
+    pub fn message(&self) -> Cow<'_, str> {
+        self.message.as_deref().map_or_else(|| self.cause.client_message(), Cow::Borrowed)
+    }
+
+    /// Tells the client something else. An error's own text may hold an address of the upstream, or a key: tell it only to
+    /// clients that may know these.
+    ///
+    /// ```
+    /// use tower_lifeline::{error::ErrorChain, final_frame::{Final, FinalFrameLayer}};
+    ///
+    /// // For a service whose clients are its own developers.
+    /// let layer = FinalFrameLayer::new(|failure| {
+    ///     Final::by_media(&failure.with_message(ErrorChain::of(&**failure.error).to_string()))
+    /// });
+    /// # let _ = tower_layer::Layer::layer(&layer, ());
+    /// ```
+    #[must_use]
+    pub fn with_message(&self, message: impl Into<Cow<'a, str>>) -> Self {
+        Self { message: Some(message.into()), ..self.clone() }
+    }
 }
 
 /// The last thing that a client sees.

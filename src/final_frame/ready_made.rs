@@ -4,12 +4,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::{Failure, Final};
-use crate::{
-    exchange::{Cause, Outcome},
-    grpc,
-    head::Media,
-    sse::Event,
-};
+use crate::{exchange::Outcome, grpc, head::Media, sse::Event};
 
 impl Final {
     /// The final frame for what the body is made of: [`sse_error`](Self::sse_error), [`ndjson_error`](Self::ndjson_error),
@@ -27,7 +22,7 @@ impl Final {
     /// is: 9 of 10 measured (usage_wire.md 2).
     ///
     /// `{"type":"error","error":{"type":T,"message":M,"code":C}}`: T is `aborted`, `timeout` or `upstream`, M is
-    /// [`Failure::message`], C the reason, or else the outcome.
+    /// [`Failure::message`], C is [`Cause::client_code`](crate::exchange::Cause::client_code).
     pub fn sse_error(failure: &Failure<'_>) -> Self {
         // Built by hand for the order of its members, which `json!` does not keep.
         let event = Event::data(failure.to_json()).event("error");
@@ -48,30 +43,13 @@ impl Final {
 }
 
 impl Failure<'_> {
-    /// What to tell the client: the reason of an abort, the limit that was hit, or the error.
-    ///
-    /// The message of a panic is not for clients.
-    pub fn message(&self) -> String {
-        match self.cause {
-            Cause::Aborted(reason) => reason.text().to_owned(),
-            Cause::TimedOut(timed_out) => timed_out.to_string(),
-            Cause::Panicked(_) => "internal error".to_owned(),
-            Cause::Failed { error: Some(error), .. } => error.to_string(),
-            _ => self.error.to_string(),
-        }
-    }
-
     fn to_json(&self) -> String {
         let kind = match self.cause.outcome() {
             Outcome::Aborted => "aborted",
             Outcome::TimedOut => "timeout",
             _ => "upstream",
         };
-        let code = match self.cause {
-            Cause::Panicked(_) => Outcome::Panicked.as_str(),
-            cause => cause.reason().unwrap_or_else(|| cause.outcome().as_str()),
-        };
-        let (message, code) = (json!(self.message()), json!(code));
+        let (message, code) = (json!(self.message()), json!(self.cause.client_code()));
         format!(
             r#"{{"type":"error","error":{{"type":"{kind}","message":{message},"code":{code}}}}}"#
         )

@@ -1,6 +1,6 @@
 //! The ready-made hook that writes one `tracing` event.
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt::Write, sync::Arc, time::Duration};
 
 use http::{HeaderName, Method, request::Parts, response};
 
@@ -22,7 +22,7 @@ use crate::exchange::Outcome;
 /// | `head_ms`, `first_frame_ms`, `elapsed_ms` | milliseconds since the start |
 /// | `idle_ms` | milliseconds from the last frame to the end |
 /// | `drained_bytes`, `drain_end` | what was read after the client left, and [how that ended](crate::exchange::DrainEnd::as_str) |
-/// | `error` | the error and its sources |
+/// | `error` | the error and its sources, without the query and the user of any URL |
 /// | `headers` | those of the response that were [asked for](Self::headers), as `cf-ray=8f1; x-request-id=7` |
 ///
 /// Fields that are not known are left out.
@@ -98,7 +98,7 @@ impl Finalizer for Traced {
                     elapsed_ms = millis(ending.elapsed),
                     drained_bytes = ending.drained.map(|drained| drained.bytes),
                     drain_end = ending.drained.map(|drained| drained.end.as_str()),
-                    error = ending.error().map(tracing::field::display),
+                    error = ending.error().map(|error| without_secrets(&error.to_string())),
                     headers,
                     "exchange ended"
                 )
@@ -111,6 +111,27 @@ impl Finalizer for Traced {
             _ => event!(info),
         }
     }
+}
+
+/// Takes the query and the user out of every URL in a text: keys are put there, and HTTP clients name the URL in their errors.
+fn without_secrets(text: &str) -> String {
+    let words = text.split_inclusive(char::is_whitespace);
+    words.map(without_secret).collect()
+}
+
+fn without_secret(word: &str) -> Cow<'_, str> {
+    // What closes behind a URL belongs to the text around it.
+    let url = word.trim_end_matches(|c: char| c.is_whitespace() || ")]>}\"'`,;:.".contains(c));
+    let behind = &word[url.len()..];
+    let Some(path) = url.find('/') else { return Cow::Borrowed(word) };
+    let place = &url[..url[path..].find('?').map_or(url.len(), |query| path + query)];
+    let authority = place.find("://").map_or(place.len(), |at| at + 3);
+    let end = place[authority..].find('/').map_or(place.len(), |end| authority + end);
+    let host = place[authority..end].rfind('@').map_or(authority, |user| authority + user + 1);
+    if host == authority && place.len() == url.len() {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned([&place[..authority], &place[host..], behind].concat())
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -23,6 +23,7 @@
 //! | event | what happens |
 //! |---|---|
 //! | data frame | whole events are handed on at once; the tail of an unfinished one is held back until it is complete (at most 64 KiB with the memory of its pieces; a larger event is passed through, without heartbeats until it ends) |
+//! | an NDJSON record whose line end is still to come | goes out when its object or array is complete, any other value at once; then no heartbeats until the line ends |
 //! | nothing for the interval since a frame went out | one heartbeat; an empty frame counts as nothing |
 //! | the client does not read | nothing: a heartbeat is made when hyper has room for it, and no second one before that went out. hyper's HTTP/1 has room for up to 16 frames of its own |
 //! | the clock jumps | one heartbeat, not one for each interval |
@@ -39,6 +40,9 @@
 //! with `Content-Length` or an exact size, with a content coding, a digest, a signature or a range; HEAD, 1xx, 204, 205,
 //! 206, 304, CONNECT; gRPC; media types that the heartbeat is not made for. It can not work outside of a compression
 //! layer's encoder, and it must be outside of whatever measures whether the upstream is idle.
+//!
+//! `multipart/mixed`, in which GraphQL servers answer subscriptions, gets no heartbeats: what its clients take for one is a part
+//! of their own protocol, which the server sends by itself.
 //!
 //! A heartbeat is also how a client is found to be gone that hyper does not watch: one whose request was not read to its
 //! end, or that pipelines. The second write after it left fails, so it takes up to two intervals.

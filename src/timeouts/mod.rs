@@ -33,6 +33,7 @@
 //! | frame, trailers, end, error | handed on unchanged |
 //! | a limit before the head | the inner future is dropped; the answer is 504, or gRPC trailers-only with 4 `DEADLINE_EXCEEDED`, or what [`TimeoutsLayer::answer`] says |
 //! | a limit in the stream | the inner body is dropped at once, polled or not; the next poll gives [`TimedOut`] as an error; then `None` |
+//! | a limit behind the end that the stream has said itself (feature `usage`) | nothing, where a `TerminatorGuardLayer` ends the stream in time; else the inner body is dropped, a clean end |
 //! | data and a deadline in the same poll | the data |
 //! | the clock jumps | one limit is hit, not many |
 //! | service error, panic | goes on to the caller |
@@ -42,6 +43,9 @@
 //! Size and headers are left alone, `size_hint` and `is_end_stream` are forwarded: a body that hits a limit is cut, it does
 //! not end. For what the client is to see of it, put a [`FinalFrameLayer`](crate::final_frame) outside. The outcome in
 //! [`Finalize`](crate::finalize) is `timed_out`, the reason the limit's name, wherever it stands.
+//!
+//! In a gRPC client, put [`FinalFrameLayer`](crate::final_frame#in-a-grpc-client) outside: without it tonic reads `Unknown`
+//! from a limit in the stream.
 //!
 //! Put it inside of a keepalive layer, whose heartbeats are no progress. Inside of a retry layer it limits each attempt, and
 //! what ends an attempt is not the cause of the end when another follows. The time in which a slow client is waited for is

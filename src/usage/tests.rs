@@ -1,7 +1,9 @@
 //! Every dialect, whole, in pieces, cut short and broken; and what reading it costs.
 
+mod asked;
 mod bedrock;
 mod broken;
+mod counts;
 mod cuts;
 mod detect;
 mod guard;
@@ -14,3 +16,4 @@ mod reference;
 mod samples;
 mod streams;
 mod table;
+mod whole;

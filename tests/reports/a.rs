@@ -300,7 +300,8 @@ async fn a_reason_of_ones_own_survives_to_the_reader_the_last_event_and_the_book
         assert!(run.handle.abort(budget()));
         assert!(!run.handle.abort(AbortKind::Requested));
         let (body, _) = answer.rest().await;
-        assert!(body.ends_with(&aborted_event("all 5 dollars are spent")), "{body:?}");
+        let last = error_event("aborted", "all 5 dollars are spent", "budget");
+        assert!(body.ends_with(&last), "{body:?}");
         let ending = run.endings.next().await;
         assert_eq!(ending.reason(), Some("all 5 dollars are spent"));
     }
@@ -324,7 +325,7 @@ async fn an_error_or_a_panic_of_the_producer_reaches_the_consumer_and_is_no_clea
         (
             || Script::new().data(THOUGHT).pending().error("boom"),
             Outcome::Failed,
-            error_event("upstream", "boom: root of boom", "failed"),
+            error_event("upstream", "the upstream failed", "failed"),
         ),
         (
             || Script::new().data(THOUGHT).pending().panic("boom"),

@@ -343,7 +343,7 @@ async fn an_error_before_the_start_is_a_500_and_one_in_the_middle_an_error_event
         let addr = judged(|| Script::new().data(ONE).pending().error("boom")).await;
         let mut answer = Answer::get(wire, addr).await;
         assert_eq!(answer.status, 200, "{wire:?}");
-        let event = error_event("upstream", "boom: root of boom", "failed");
+        let event = error_event("upstream", "the upstream failed", "failed");
         assert_eq!(answer.rest().await, (format!("{ONE}{event}"), Over::Clean));
     }
 }

@@ -141,7 +141,7 @@ pub(crate) fn error_event(kind: &str, message: &str, code: &str) -> String {
 
 /// The last event of a stream that was aborted.
 pub(crate) fn aborted_event(reason: &str) -> String {
-    error_event("aborted", reason, reason)
+    error_event("aborted", reason, "aborted")
 }
 
 /// Is a server with the layers of the front page around a heart, and one handle for all of its requests.

@@ -23,6 +23,7 @@ use self::service::{Answer, Tonic, call};
 use crate::server::{Endings, endings};
 
 mod aborts;
+mod clients;
 mod ends;
 mod limits;
 mod service;

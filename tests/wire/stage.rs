@@ -22,7 +22,7 @@ use hyper_util::{
 use testkit::Upstream;
 use tower::{Service, ServiceBuilder, service_fn};
 use tower_lifeline::{
-    abort::{AbortHandle, AbortLayer},
+    abort::{AbortHandle, AbortLayer, AbortReason},
     error::{AsError, BoxError},
     final_frame::FinalFrameLayer,
     timeouts::TimedOut,
@@ -104,9 +104,11 @@ impl Stage {
 }
 
 /// The last event that a client sees of an abort.
-pub(crate) fn aborted_event(reason: &str) -> String {
+pub(crate) fn aborted_event(reason: impl Into<AbortReason>) -> String {
+    let reason = reason.into();
+    let code = reason.kind().as_str();
     format!(
-        "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"aborted\",\"message\":\"{reason}\",\"code\":\"{reason}\"}}}}\n\n"
+        "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"aborted\",\"message\":\"{reason}\",\"code\":\"{code}\"}}}}\n\n"
     )
 }
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{
-    HeaderName, Response, StatusCode,
+    HeaderName, HeaderValue, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION},
     request, response,
 };
 use tower_lifeline::{
     Media,
-    abort::{AbortHandle, AbortReason, AbortRegistry},
+    abort::{AbortHandle, AbortKind, AbortReason, AbortRegistry},
     detach::DrainLimits,
     early_head::accepts_event_stream,
     exchange::Exchange,
@@ -122,14 +122,20 @@ pub(crate) fn handle(
     }
 }
 
-/// 503 in the shape of all our errors, for what was aborted before its head.
+/// 503 in the shape of all our errors, for what was aborted before its head. Clients retry a 5xx by themselves; what somebody
+/// stopped is to stay stopped, but another replica may well answer what was lost to a shutdown.
 pub(crate) fn aborted(
     books: &Books,
 ) -> impl Fn(&Exchange, &AbortReason) -> Response<Bytes> + Send + Sync + use<> {
     let books = books.clone();
     move |exchange, reason| {
         books.turned_away(exchange, reason);
-        reply::refusal(StatusCode::SERVICE_UNAVAILABLE, reason.text(), reason.text())
+        let code = reason.kind().as_str();
+        let mut response = reply::refusal(StatusCode::SERVICE_UNAVAILABLE, reason.text(), code);
+        if *reason.kind() != AbortKind::Shutdown {
+            response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        response
     }
 }
 

@@ -11,10 +11,7 @@ use http_body::Body;
 use http_body_util::{Either, Full};
 use serde::Serialize;
 use tower::{BoxError, ServiceExt};
-use tower_lifeline::{
-    error::ErrorChain,
-    exchange::{Cause, Exchange},
-};
+use tower_lifeline::exchange::{Cause, Exchange};
 
 use crate::forward::{Answer, Forward, ForwardError};
 
@@ -104,5 +101,6 @@ pub(crate) fn no_answer(error: &ForwardError) -> Response<Bytes> {
         ForwardError::Upload(_) | ForwardError::Target(_) => StatusCode::BAD_REQUEST,
         ForwardError::Tunnel => StatusCode::NOT_IMPLEMENTED,
     };
-    refusal(status, &ErrorChain::of(error).to_string(), "failed")
+    // Its own words only: the error beneath names the upstream.
+    refusal(status, &error.to_string(), "failed")
 }

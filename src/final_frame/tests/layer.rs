@@ -119,7 +119,7 @@ async fn an_abort_inside_becomes_the_final_event_with_its_reason() {
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: a\n\n");
     assert!(handle.abort("operator"));
     let last =
-        r#"{"type":"error","error":{"type":"aborted","message":"operator","code":"operator"}}"#;
+        r#"{"type":"error","error":{"type":"aborted","message":"operator","code":"aborted"}}"#;
     assert_eq!(drain(body).await.data, format!("event: error\ndata: {last}\n\n"));
 }
 
@@ -148,7 +148,7 @@ async fn the_first_cause_is_the_one_that_the_client_is_told() {
     let layer = FinalFrameLayer::new(|failure: &Failure<'_>| {
         assert_eq!(failure.exchange.cause().unwrap().outcome(), Outcome::TimedOut);
         assert_eq!(failure.error.to_string(), "boom");
-        Final::Data(failure.message().into())
+        Final::Data(failure.message().into_owned().into())
     });
     let service = layer.layer(service_fn(|request: Request<()>| async move {
         let exchange = Exchange::get(request.extensions()).unwrap();

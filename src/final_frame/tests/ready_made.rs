@@ -14,10 +14,12 @@ use crate::{
     timeouts::{Limit, tests::hit},
 };
 
+const EARLY: &str = "the upstream's answer ended before it was complete";
+
 /// Asks `choose` about a body that failed with "boom".
 fn ask(choose: impl Fn(&Failure<'_>) -> Final, media: Media, cause: &Cause) -> Final {
     let (exchange, error) = (Exchange::new(), BoxError::from("boom"));
-    choose(&Failure { exchange: &exchange, cause, error: &error, media })
+    choose(&Failure { exchange: &exchange, cause, error: &error, media, message: None })
 }
 
 fn sse(cause: &Cause) -> Bytes {
@@ -40,15 +42,15 @@ fn failed(reason: Option<&'static str>, error: Option<&str>) -> Cause {
 fn the_sse_event_names_type_message_and_code_in_this_order() {
     let overload = AbortReason::new(AbortKind::Overload).with_text("too many streams");
     let expect = [
-        (aborted("operator"), "aborted", "operator", "operator"),
+        (aborted("operator"), "aborted", "operator", "aborted"),
         (aborted(AbortKind::Shutdown), "aborted", "shutdown", "shutdown"),
-        (aborted(overload), "aborted", "too many streams", "too many streams"),
+        (aborted(overload), "aborted", "too many streams", "overload"),
         (hit(Limit::Idle), "timeout", "idle timeout: no progress for 120s", "idle"),
-        (failed(None, Some("reset by peer")), "upstream", "reset by peer", "failed"),
-        (failed(Some("dns"), Some("no such host")), "upstream", "no such host", "dns"),
-        (failed(Some("dns"), None), "upstream", "boom", "dns"),
-        (Cause::Truncated, "upstream", "boom", "truncated"),
-        (Cause::Disconnected, "upstream", "boom", "disconnected"),
+        (failed(None, Some("reset by peer")), "upstream", "the upstream failed", "failed"),
+        (failed(Some("dns"), Some("no such host")), "upstream", "the upstream failed", "dns"),
+        (failed(Some("dns"), None), "upstream", "the upstream failed", "dns"),
+        (Cause::Truncated, "upstream", EARLY, "truncated"),
+        (Cause::Disconnected, "upstream", "the answer ended early", "disconnected"),
     ];
     for (cause, kind, message, code) in expect {
         let object = format!(
@@ -77,11 +79,34 @@ fn the_message_of_a_panic_is_not_for_clients() {
 }
 
 #[test]
+fn an_error_is_told_to_a_client_only_by_who_asks_for_it() {
+    let url = "error sending request for url (https://10.0.0.7/v1?key=secret)";
+    let cause = failed(None, Some(url));
+    let (grpc, lines) = (Media::Grpc, Media::Ndjson);
+    let frames = [
+        ask(Final::by_media, Media::EventStream, &cause),
+        ask(Final::by_media, lines, &cause),
+        ask(Final::by_media, grpc, &cause),
+    ];
+    for frame in frames {
+        let told = format!("{frame:?}");
+        assert!(told.contains("the upstream failed"), "{told}");
+        assert!(!told.contains("secret") && !told.contains("10.0.0.7"), "{told}");
+    }
+    let more = |failure: &Failure<'_>| {
+        let error = failure.cause.error().unwrap().to_string();
+        Final::by_media(&failure.with_message(error))
+    };
+    let Final::Data(line) = ask(more, lines, &cause) else { panic!("no line") };
+    assert!(String::from_utf8_lossy(&line).contains(url));
+}
+
+#[test]
 fn a_reason_with_quotes_line_ends_and_control_characters_is_escaped() {
     let wire = sse(&aborted("say \"hi\"\\\r\n\n\0\u{1b}\t\u{e9}\u{2028}"));
     let text = r#"say \"hi\"\\\r\n\n\u0000\u001b\t"#.to_owned() + "\u{e9}\u{2028}";
     let expect = format!(
-        "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"aborted\",\"message\":\"{text}\",\"code\":\"{text}\"}}}}\n\n"
+        "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"aborted\",\"message\":\"{text}\",\"code\":\"aborted\"}}}}\n\n"
     );
     assert_eq!(wire, expect);
 }
@@ -93,7 +118,7 @@ proptest! {
         prop_assert_eq!(parsed.events.len(), 1);
         prop_assert_eq!(&parsed.events[0].kind, "error");
         let object: Value = serde_json::from_str(&parsed.events[0].data).unwrap();
-        let error = json!({"type": "aborted", "message": reason, "code": reason});
+        let error = json!({"type": "aborted", "message": reason, "code": "aborted"});
         prop_assert_eq!(object, json!({"type": "error", "error": error}));
         let Final::Data(line) = ask(Final::ndjson_error, Media::Ndjson, &aborted(reason)) else {
             panic!("no line");
@@ -112,8 +137,9 @@ fn the_grpc_code_says_what_happened() {
         (aborted(AbortKind::Shutdown), "14", "shutdown"),
         (aborted(AbortKind::Custom("quota".into())), "1", "quota"),
         (hit(Limit::Total), "4", "total timeout: not finished in 120s"),
-        (failed(None, Some("50% gone")), "14", "50%25 gone"),
-        (Cause::Truncated, "14", "boom"),
+        (aborted("50% gone"), "1", "50%25 gone"),
+        (failed(None, Some("connect 10.0.0.7: refused")), "14", "the upstream failed"),
+        (Cause::Truncated, "14", EARLY),
     ];
     for (cause, code, message) in expect {
         let Final::Trailers(trailers) = ask(Final::grpc_status, Media::Grpc, &cause) else {

@@ -8,7 +8,7 @@ use super::*;
 use crate::final_frame::MessageCut;
 
 const BOOM: &str = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"upstream\",\
-                    \"message\":\"boom: root of boom\",\"code\":\"failed\"}}\n\n";
+                    \"message\":\"the upstream failed\",\"code\":\"failed\"}}\n\n";
 
 #[tokio::test(start_paused = true)]
 async fn an_unfinished_event_is_dropped_and_the_error_event_ends_the_stream() {
@@ -145,6 +145,16 @@ async fn a_function_may_choose_each_of_the_four_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_error_line_gets_the_line_end_that_the_record_before_it_lacks() {
+    let script = Script::new().data("\n{\"a\":1}").error("boom");
+    let (seen, _) = read(FinalFrameBody::new(script, Media::Ndjson, Final::by_media)).await;
+    let lines: Vec<_> = std::str::from_utf8(&seen.data).unwrap().lines().collect();
+    assert_eq!(lines[..2], ["", "{\"a\":1}"]);
+    assert!(lines[2].starts_with("{\"type\":\"error\""), "{lines:?}");
+    assert!(seen.error.is_none() && seen.data.ends_with(b"}\n"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_function_is_told_of_the_error_its_cause_and_the_media_once() {
     let told = Mutex::new(Vec::new());
     let choose = |failure: &Failure<'_>| {
@@ -155,13 +165,16 @@ async fn the_function_is_told_of_the_error_its_cause_and_the_media_once() {
         );
         told.lock().unwrap().push((
             failure.cause.outcome().as_str(),
-            failure.message(),
+            failure.message().into_owned(),
             failure.media,
         ));
         Final::End
     };
     read(FinalFrameBody::new(Script::new().error("boom"), Media::Ndjson, choose)).await;
-    assert_eq!(*told.lock().unwrap(), [("failed", "boom: root of boom".to_owned(), Media::Ndjson)]);
+    assert_eq!(
+        *told.lock().unwrap(),
+        [("failed", "the upstream failed".to_owned(), Media::Ndjson)]
+    );
 }
 
 #[tokio::test(start_paused = true)]

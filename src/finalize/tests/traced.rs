@@ -211,3 +211,30 @@ async fn the_level_says_whether_something_went_wrong() {
         assert!(fields.contains(&format!("outcome {}", cause.outcome())), "{fields:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_error_is_told_without_the_query_and_the_user_of_any_url() {
+    for (said, told) in [
+        (
+            "boom at https://10.0.0.7:8443/v1/chat?key=secret",
+            "boom at https://10.0.0.7:8443/v1/chat",
+        ),
+        ("url (https://host/v1?key=se)cret&b=1): refused", "url (https://host/v1): refused"),
+        ("two: http://a/?x=1, http://b/?y=2.", "two: http://a/, http://b/."),
+        (
+            "GET /v1beta/models/x:generate?key=secret\nfailed",
+            "GET /v1beta/models/x:generate\nfailed",
+        ),
+        ("redis://user:secret@host:6379/0 is away", "redis://host:6379/0 is away"),
+        ("is it? yes: a/b", "is it? yes: a/b"),
+    ] {
+        let capture = Capture::default();
+        let _guard = tracing::subscriber::set_default(capture.clone());
+        let service = FinalizeLayer::traced().layer(service_fn(|_: Request<()>| async move {
+            Err::<Response<Script>, _>(std::io::Error::other(said))
+        }));
+        service.oneshot(Request::new(())).await.unwrap_err();
+        let (_, fields) = capture.only();
+        assert!(fields.contains(&format!("error {told}")), "{fields:?}");
+    }
+}

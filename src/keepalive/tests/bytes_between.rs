@@ -112,7 +112,7 @@ async fn every_ndjson_record_is_read_unchanged_with_spaces_forced_at_every_split
             let forced = forced(&pieces, &Heartbeat::space()).await;
             assert_eq!(forced.upstream, input, "split at {at} and {second}");
             assert_eq!(records(&forced.all), records(&input), "split at {at} and {second}");
-            assert!(forced.first && forced.heartbeats > 1);
+            assert!(forced.first && forced.heartbeats > 0);
             // Not within a record: a parser that reads line by line sees the same lines.
             let lines = |bytes: &[u8]| -> Vec<String> {
                 String::from_utf8(bytes.into())

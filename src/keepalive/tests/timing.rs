@@ -203,3 +203,21 @@ async fn the_client_leaves_and_the_inner_body_is_dropped_with_it() {
     drop(body);
     assert_eq!(log.dropped_at(), Some(Instant::now()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_record_whose_line_end_comes_before_the_next_is_not_held_back() {
+    let script = Script::new().data("{\"a\":1}").sleep(SECOND * 3).data("\n{\"b\":2}");
+    let script = script.sleep(SECOND * 3).data("\n").sleep(SECOND * 3 / 2).data("\n{\"c");
+    let body =
+        IdleKeepaliveBody::new(script.sleep(SECOND).data("\":3}"), SECOND, Heartbeat::space());
+    let expected = [
+        (0.0, "{\"a\":1}"), // The next says that its line has ended: until then nothing stands behind it.
+        (3.0, "\n{\"b\":2}"),
+        (6.0, "\n"),
+        (7.0, " "),
+        (7.5, "\n"),
+        (8.5, "{\"c"),
+        (8.5, "\":3}"),
+    ];
+    assert_eq!(texts(&timeline(body).await), expected);
+}

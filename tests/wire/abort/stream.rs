@@ -63,7 +63,7 @@ async fn an_event_that_was_under_way_is_left_out() {
         let mut reader = Reader::get(wire, &stage.server).await;
         reader.read_to("data: one\n\n").await;
         stage.handle.abort(AbortKind::Shutdown);
-        let expected = format!("data: one\n\n{}", aborted_event("shutdown"));
+        let expected = format!("data: one\n\n{}", aborted_event(AbortKind::Shutdown));
         assert_eq!(reader.rest().await, (expected, Over::Clean), "{wire:?}");
     }
 }
@@ -118,7 +118,8 @@ async fn the_last_line_of_an_ndjson_stream_tells_of_the_abort() {
         let mut reader = Reader::get(wire, &stage.server).await;
         reader.read_to("{\"n\":1}\n").await;
         stage.handle.abort("stop");
-        let last = r#"{"type":"error","error":{"type":"aborted","message":"stop","code":"stop"}}"#;
+        let last =
+            r#"{"type":"error","error":{"type":"aborted","message":"stop","code":"aborted"}}"#;
         assert_eq!(
             reader.rest().await,
             (format!("{{\"n\":1}}\n{last}\n"), Over::Clean),

@@ -20,7 +20,7 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     server::NamedService,
     service::Routes,
-    transport::{Endpoint, Server, server::TcpIncoming},
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 use tower::{Layer, Service, service_fn};
 use tower_lifeline::error::BoxError;
@@ -102,10 +102,25 @@ pub(super) async fn call(addr: SocketAddr) -> Result<Call, Status> {
 
 /// The same with a time for the whole of the call, which the server is told.
 pub(super) async fn call_within(addr: SocketAddr, time: Option<Duration>) -> Result<Call, Status> {
+    call_through(channel(addr).await, time).await
+}
+
+/// A connection of tonic's client.
+pub(super) async fn channel(addr: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{addr}")).unwrap().connect().await.unwrap()
+}
+
+/// Calls the service with tonic's client on top of `service`.
+pub(super) async fn call_through<S, B>(service: S, time: Option<Duration>) -> Result<Call, Status>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError> + Send,
+{
     let called = async {
-        let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
-        let mut client = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
-        client.ready().await.unwrap();
+        let mut client = tonic::client::Grpc::new(service);
+        client.ready().await.map_err(|error| Status::from_error(error.into()))?;
         let path = PathAndQuery::from_static(PATH);
         let mut request = tonic::Request::new(Bytes::new());
         if let Some(time) = time {

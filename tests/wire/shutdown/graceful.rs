@@ -13,6 +13,7 @@ use tokio::{
 };
 use tower_lifeline::{
     Lifeline,
+    abort::AbortKind,
     exchange::Outcome,
     finalize::{Ending, FinalizeLayer},
 };
@@ -93,7 +94,7 @@ async fn with_a_lifeline_streams_have_their_grace_and_are_then_told_and_the_serv
             let took = start.elapsed();
             assert!(took >= MOMENT, "{wire:?}: without its grace, {took:?}");
 
-            let expected = format!("data: 1\n\n{}", aborted_event("shutdown"));
+            let expected = format!("data: 1\n\n{}", aborted_event(AbortKind::Shutdown));
             assert_eq!(reading, (expected, Over::Clean), "{wire:?}");
             let ending = endings.next(LIMIT).await;
             assert_eq!((ending.outcome, ending.reason()), (Outcome::Aborted, Some("shutdown")));

@@ -82,7 +82,7 @@ async fn last_of(media: Media, begun: &'static str) -> (Bytes, bool) {
 #[tokio::test(start_paused = true)]
 async fn only_an_event_stream_is_told_in_band_all_else_is_cut() {
     let (data, clean) = last_of(Media::EventStream, "data: 1\n\ndata: tw").await;
-    let error = r#"{"type":"error","error":{"type":"aborted","message":"stop","code":"stop"}}"#;
+    let error = r#"{"type":"error","error":{"type":"aborted","message":"stop","code":"aborted"}}"#;
     assert_eq!(data, format!("data: 1\n\nevent: error\ndata: {error}\n\n"));
     assert!(clean);
     for media in [Media::Ndjson, Media::Other, Media::Grpc] {

@@ -144,7 +144,7 @@ async fn a_proxy_before_a_proxy_speaks_h2c_and_resets_no_stream_but_the_aborted_
 
     assert_eq!(outer.abort(&aborted.id, "?reason=stop").await.0, 200);
     let (last, end) = aborted.rest().await;
-    assert!(last.ends_with(&error_event("aborted", "stop", "stop")), "{last}");
+    assert!(last.ends_with(&error_event("aborted", "stop", "aborted")), "{last}");
     assert_eq!(end, End::Clean);
     assert_eq!(inner.ending().await["outcome"], "disconnected");
 

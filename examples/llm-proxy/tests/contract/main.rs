@@ -31,3 +31,4 @@ mod unclean;
 mod unread;
 mod uploads;
 mod usage;
+mod whole;

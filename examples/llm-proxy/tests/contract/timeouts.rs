@@ -165,7 +165,7 @@ async fn a_client_that_does_not_read_is_not_the_upstreams_silence() {
         assert_eq!(streams[0]["id"], *id, "{wire:?}: it was ended");
         assert_eq!(proxy.abort(&id, "?reason=stop").await.0, 200);
         let read = String::from_utf8(wake_up(client).await).unwrap();
-        assert!(read.ends_with(&error_event("aborted", "stop", "stop")), "{wire:?}");
+        assert!(read.ends_with(&error_event("aborted", "stop", "aborted")), "{wire:?}");
     }
 }
 

@@ -28,7 +28,7 @@ async fn an_abort_is_the_last_event_of_an_event_stream() {
         let play = Play::new().head_sse().chunk("data: 1\n\ndata: tw").stall();
         let (upstream, proxy, mut client) = begun(wire, play, "data: 1\n\n").await;
         assert_eq!(proxy.abort(&client.id, "?reason=stop").await, (200, "aborted".into()));
-        let last = error_event("aborted", "stop", "stop");
+        let last = error_event("aborted", "stop", "aborted");
         assert_eq!(client.rest().await, (last, End::Clean), "{wire:?}");
         upstream.closed(0, LIMIT).await;
     }
@@ -65,9 +65,8 @@ async fn an_upstream_that_breaks_off_is_told_in_the_stream_and_its_unfinished_ev
             gate.open();
             let (last, end) = client.rest().await;
             assert_eq!(end, End::Clean, "{wire:?} {fault}");
-            let message = error_of(&last)["error"]["message"].as_str().unwrap().to_owned();
-            assert!(!message.is_empty());
-            assert_eq!(last, error_event("upstream", &message, "failed"), "{wire:?} {fault}");
+            let told = error_event("upstream", "the upstream failed", "failed");
+            assert_eq!(last, told, "{wire:?} {fault}");
             assert_eq!(proxy.ending().await["outcome"], "failed");
         }
     }
@@ -151,7 +150,9 @@ async fn an_abort_before_the_head_is_a_503() {
     let (head, body) = whole(&mut client).await;
     assert_eq!((head.status(), head.header("x-exchange-id")), (Some(503), Some(&*id)));
     assert_eq!(head.header("content-type"), Some("application/json"));
-    let error = json!({"type": "aborted", "message": "too slow", "code": "too slow"});
+    // Clients retry a 5xx by themselves, and somebody has stopped this.
+    assert_eq!(head.header("x-should-retry"), Some("false"));
+    let error = json!({"type": "aborted", "message": "too slow", "code": "aborted"});
     assert_eq!(body, json!({"type": "error", "error": error}));
     upstream.closed(0, LIMIT).await;
 }
@@ -178,7 +179,12 @@ async fn an_upstream_that_gives_no_answer_is_a_502() {
         assert_eq!(head.status(), Some(502));
         assert_eq!(head.header("content-type"), Some("application/json"));
         let message = body["error"]["message"].as_str().unwrap();
-        assert!(message.starts_with("the upstream "), "{message}");
+        let ours = [
+            "the upstream can not be reached",
+            "the upstream failed before it answered",
+            "the upstream switched protocols unasked",
+        ];
+        assert!(ours.contains(&message), "{message}");
         let error = json!({"type": "upstream", "message": message, "code": "failed"});
         assert_eq!(body, json!({"type": "error", "error": error}));
         let ending = proxy.ending().await;

@@ -84,7 +84,7 @@ async fn the_upstream_is_let_go_at_once_and_the_client_gets_what_was_kept_for_it
             assert_eq!(proxy.see("/streams").await, serde_json::json!([]));
 
             let read = String::from_utf8(wake_up(client).await).unwrap();
-            let last = error_event("aborted", "stop", "stop");
+            let last = error_event("aborted", "stop", "aborted");
             let kept =
                 read.strip_suffix(&last).unwrap_or_else(|| panic!("{wire:?}: no last event"));
             assert!(kept.len() > event().len(), "nothing was kept");
