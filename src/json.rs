@@ -136,7 +136,7 @@ impl Reader {
         Some((self.depth, token))
     }
 
-    /// Whether it was an object or an array, valid and whole.
+    /// Whether it was an object, an array or a string, valid and whole. A number alone has no end of its own.
     pub(crate) fn is_whole(&self) -> bool {
         self.state == State::Behind && self.depth == 0
     }

@@ -144,8 +144,7 @@ impl Events {
     }
 
     pub(super) fn finish(&mut self) -> bool {
-        self.end_line();
-        std::mem::take(&mut self.has_data)
+        self.end_line() || std::mem::take(&mut self.has_data)
     }
 
     /// The type of the event that is over.
