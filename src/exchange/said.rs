@@ -5,10 +5,9 @@ use std::sync::atomic::Ordering;
 
 #[cfg(any(feature = "usage", feature = "final-frame"))]
 use super::Exchange;
-use super::{
-    Cause,
-    life::{Drain, Life},
-};
+#[cfg(feature = "usage")]
+use super::life::Drain;
+use super::{Cause, life::Life};
 #[cfg(any(feature = "usage", feature = "final-frame"))]
 use crate::cut::lock;
 use crate::timeouts::Limit;

@@ -80,6 +80,7 @@ impl<B: Body + Send + 'static> Closing<B> {
 
 impl<B> Drop for Closing<B> {
     fn drop(&mut self) {
+        drop(self.slot.take()); // At once: the task has a hand on the slot until the runtime drops it.
         if let Some(task) = &self.task {
             task.abort();
         }

@@ -168,6 +168,14 @@ def behind_the_end(fixture):
     return [closes_late, resets, breaks_off, stays_open, *comments]
 
 
+def with_its_end(fixture):
+    """Its pieces, the last event with what ends it: some fixtures leave that out."""
+    *pieces, last = fixture.pieces()
+    end = b"\n" if "ndjson" in fixture.content_type else b"\n\n"
+    lacks = "amazon" not in fixture.content_type and not last.replace(b"\r", b"").endswith(end)
+    return [*pieces, last + end if lacks else last]
+
+
 def inside_an_event(fixture):
     """The same body, its first piece cut in half."""
     first, *rest = fixture.pieces()
@@ -202,9 +210,9 @@ def cut(reader, proxy, upstream, fixture, broken):
             ending = proxy.ending()
             assert TEXT[fixture.name].startswith(told.text), told.text
             if not broken and ending["outcome"] == "completed":
-                # Behind the finish reason a clean end is one.
+                # Behind the finish reason a clean end is one. Half an event behind it is passed on, and some SDKs mind that.
                 assert told.finish or fixture.finish is None, f"no reason at {end}"
-                if raised:
+                if raised and not half:
                     raise raised
             elif ending["terminator"] != "seen":
                 same(f"outcome at {end}", ending["outcome"], "failed" if broken else "truncated")
@@ -260,7 +268,7 @@ def main(binary):
     for fixture, reader in streams:
         for then in behind_the_end(fixture):
             name = f"{fixture.name} read by {reader.__name__}, whose upstream {then.__name__} behind the last event"
-            check(name, whole, reader, proxy, upstream, fixture, None, 0.0, 0, then)
+            check(name, whole, reader, proxy, upstream, fixture, with_its_end(fixture), 0.0, 0, then)
     for fixture, reader in streams:
         name = f"{fixture.name}, read by {reader.__name__}"
         if TEXT.get(fixture.name):
