@@ -30,6 +30,9 @@ const OPENAI: &str = "data: {\"id\":\"chatcmpl-T0q5a6K3RaPMymUv70btQNYv6SvY\",\"
 const ANTHROPIC: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" hi\"}}\n\n";
 const GEMINI: &str = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\" hello there, how are you\"}],\"role\":\"model\"},\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":50,\"candidatesTokenCount\":2,\"totalTokenCount\":62,\"thoughtsTokenCount\":10},\"modelVersion\":\"gemini-test\",\"responseId\":\"r1\"}\r\n\r\n";
 
+const RESPONSES: &str = "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"item_id\":\"msg_0a1b2c3d4e5f\",\"output_index\":0,\"content_index\":0,\"delta\":\" hello\",\"logprobs\":[],\"obfuscation\":\"IPio8PDec\",\"sequence_number\":17}\n\n";
+const OLLAMA: &str = "{\"model\":\"llama-test\",\"created_at\":\"2026-11-28T14:00:00.123456Z\",\"message\":{\"role\":\"assistant\",\"content\":\" hello\"},\"done\":false}\n";
+
 /// The same event, always ready.
 struct Events {
     event: Bytes,
@@ -108,7 +111,9 @@ fn main() {
     let runtime = runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     for (name, path, event) in [
         ("openai chat", "/v1/chat/completions", OPENAI),
+        ("openai responses", "/v1/responses", RESPONSES),
         ("anthropic", "/v1/messages", ANTHROPIC),
+        ("ollama", "/api/chat", OLLAMA),
         ("gemini, which counts in every event", "/v1/models/m:streamGenerateContent", GEMINI),
     ] {
         let bytes = Bytes::from(event.as_bytes().to_vec());

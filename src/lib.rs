@@ -20,7 +20,7 @@
 //! | `IncludeUsageLayer` (feature `usage`) | asks an OpenAI upstream for the usage, and keeps it from a client that did not | one member, one event |
 //! | `ReplayLayer` (feature `replay`) | serves a complete answer again to an equal request | no |
 //! | [`TeeLayer`](tee) | captures what streams through, bounded | no |
-//! | `TerminatorGuardLayer` (feature `usage`) | turns an end without the dialect's terminator into an error | at such an end |
+//! | `TerminatorGuardLayer` (feature `usage`) | ends a stream when it says that it ends: an end before is an error, whatever comes after is none | at such an end |
 //! | [`FirstFrameLayer`](first_frame) | commits the head only when the stream has begun, so that a failure before is a status | no |
 //! | [`CoalesceLayer`](coalesce) | makes one frame of those that are already waiting | no |
 //! | [`IsolateLayer`](isolate) | reads a body that blocks its thread on a thread of its own | no |
@@ -120,6 +120,8 @@ mod head;
 #[cfg(feature = "usage")]
 mod held;
 pub mod isolate;
+#[cfg(feature = "usage")]
+mod json;
 pub mod keepalive;
 mod log;
 pub mod ready;

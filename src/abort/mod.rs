@@ -33,6 +33,7 @@
 //! | service error after an abort | the same answer: whatever the error says, it was the abort |
 //! | abort in the stream | the inner body is dropped without waiting for a poll; the next poll gives [`Aborted`] as an error; then `None` |
 //! | abort after the end | nothing; [`AbortHandle::abort`] returns `false` |
+//! | abort after the end that the stream has said itself (feature `usage`), though its body goes on | the inner body is dropped, a clean end; [`AbortHandle::abort`] returns `false` |
 //! | a frame is taken at the moment of the abort | it is handed on, the error follows |
 //! | panic of the inner body or service | goes on to the caller |
 //! | 101, 2xx to CONNECT | handed on untouched; out of reach of the handle, unless it is a [`Tunnel`](crate::tunnel::Tunnel) |

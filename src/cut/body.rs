@@ -121,8 +121,8 @@ where
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Polled, bool)> {
         let Some(mut body) = self.slot.take() else {
             // Without a cause it panicked in the poll before.
-            let cause = self.hold.cause();
-            return Poll::Ready((cause.map(|cause| Err(cut_error(&cause, self.reset))), true));
+            let error = self.hold.cause().and_then(|cause| cut_error(&cause, self.reset));
+            return Poll::Ready((error.map(Err), true));
         };
         let budget = coop::poll_proceed(cx);
         let polled = match &budget {
@@ -154,7 +154,7 @@ where
                 return match polled {
                     // This frame came first. The error follows it.
                     Some(Ok(frame)) if frame.is_data() => Poll::Ready((Some(Ok(frame)), false)),
-                    _ => Poll::Ready((Some(Err(cut_error(&cause, self.reset))), true)),
+                    _ => Poll::Ready((cut_error(&cause, self.reset).map(Err), true)),
                 };
             }
         }

@@ -16,10 +16,11 @@ impl Reset {
     };
 }
 
-pub(super) fn cut_error(cause: &Cause, reset: Reset) -> BoxError {
+/// `None`: the stream had said its end before the cut, and this is it.
+pub(super) fn cut_error(cause: &Cause, reset: Reset) -> Option<BoxError> {
     match cause {
-        Cause::Aborted(reason) => Aborted::new(reason.clone(), reset).into(),
-        Cause::TimedOut(timed_out) => timed_out.clone().into(),
-        other => other.outcome().as_str().into(),
+        Cause::Aborted(reason) => Some(Aborted::new(reason.clone(), reset).into()),
+        Cause::TimedOut(timed_out) => Some(timed_out.clone().into()),
+        _ => None,
     }
 }

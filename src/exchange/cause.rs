@@ -110,6 +110,12 @@ impl Cause {
         Self::Failed { reason: None, error: Some(ErrorChain::of(error)) }
     }
 
+    /// The stream itself said that it failed.
+    #[cfg(feature = "usage")]
+    pub(crate) const fn told_failure() -> Self {
+        Self::Failed { reason: Some(Cow::Borrowed("upstream_error_event")), error: None }
+    }
+
     /// The outcome that this cause leads to.
     pub const fn outcome(&self) -> Outcome {
         match self {

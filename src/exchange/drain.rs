@@ -1,6 +1,6 @@
 //! What is read of a response after its client left.
 
-use super::{Cause, Exchange, life::Drain};
+use super::{Cause, Exchange, Outcome, life::Drain};
 use crate::{cut::lock, timeouts::Limit, watch::End};
 
 /// How the reading after the client left came to its end.
@@ -56,8 +56,8 @@ impl Exchange {
     /// A client that does not read has left too: whoever gave it up has said so, and that stays the cause. But what was
     /// given up within is gone.
     pub(crate) fn depart(&self, begun: bool) -> bool {
-        let cause = self.unless_told(Cause::Disconnected);
         let mut life = lock(&self.0.life);
+        let cause = life.meaning_of(Cause::Disconnected);
         let left = match &life.cause {
             None => begun,
             Some(Cause::TimedOut(hit)) => hit.limit() == Limit::Unread && !life.is_cut_within(),
@@ -82,14 +82,17 @@ impl Exchange {
 
     /// How the drain ended, if there was one.
     pub(crate) fn drain_end(&self, observed: &End) -> Option<DrainEnd> {
-        let drain = lock(&self.0.life).drain;
-        match (drain, observed) {
+        let life = lock(&self.0.life);
+        let told = life.told().map(Cause::outcome);
+        match (life.drain, observed) {
             (Drain::None, _) => None,
+            (_, End::Panicked(_)) => Some(DrainEnd::Failed),
+            // Whatever stopped it came too late.
+            _ if told == Some(Outcome::Completed) => Some(DrainEnd::Completed),
+            _ if told.is_some() => Some(DrainEnd::Failed),
             (Drain::Stopped(end), _) => Some(end),
             (Drain::UnderWay, End::Completed) => Some(DrainEnd::Completed),
-            (Drain::UnderWay, End::Failed | End::Truncated | End::Panicked(_)) => {
-                Some(DrainEnd::Failed)
-            }
+            (Drain::UnderWay, End::Failed | End::Truncated) => Some(DrainEnd::Failed),
             (Drain::UnderWay, End::Dropped | End::Unread) => Some(DrainEnd::Aborted),
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::{Cause, DrainEnd, Exchange, Inner, Outcome};
+use super::{Cause, DrainEnd, Exchange, Inner, Outcome, said::Said};
 use crate::{
     abort::{AbortReason, Listen},
     cut::{Cut, Cutting, lock},
@@ -21,6 +21,15 @@ pub(super) struct Life {
     /// The abort of the exchange as a whole, if there was one: for slots that come later.
     aborted: Option<Cause>,
     pub(super) drain: Drain,
+    /// What the stream has said of its end.
+    pub(super) said: Said,
+    /// What of that the client's side has read, where it reads at a pace of its own.
+    #[cfg(feature = "replay")]
+    pub(super) heard: Option<Option<Cause>>,
+    /// It was said behind another cause.
+    pub(super) late: bool,
+    /// Somebody ends the stream in time, behind the end that it has said.
+    pub(super) closes: bool,
     /// From which place on they are inside of a layer that drains, once it has seen the request.
     drains: Option<u64>,
     places: Vec<Place>,
@@ -130,19 +139,22 @@ impl Exchange {
 
 impl Listen for Inner {
     fn abort(&self, reason: &AbortReason, cuttings: &mut Vec<Cutting>) -> bool {
-        let cause = Cause::Aborted(reason.clone());
+        let aborted = Cause::Aborted(reason.clone());
         let mut life = lock(&self.life);
+        // Behind the stream's own end there is nothing to abort: it ends at once, as it said.
+        let cause = life.meaning_of(aborted.clone());
+        let aborts = cause.outcome() == Outcome::Aborted;
         let reach = |place: &&mut Place| place.aborts && place.cut.is_none();
         if life.settled || !life.places.iter_mut().any(|place| reach(&place)) {
             return false;
         }
-        let first = life.cut_for(&cause);
+        let first = life.cut_for(&cause) && aborts;
         let mut slots = Vec::new();
         for place in life.places.iter_mut().filter(reach) {
             place.cut = Some(cause.clone());
             slots.extend(place.slot.take());
         }
-        life.aborted = Some(cause);
+        life.aborted = Some(aborted);
         slots.iter().for_each(|slot| slot.doom());
         cuttings.push(Cutting { slots, runtime: life.runtime.clone() });
         first
@@ -223,13 +235,18 @@ pub(crate) struct Knife {
 }
 
 impl Knife {
-    /// Sets the cause, then drops what is in the slot, here and now, and wakes its reader.
-    pub(crate) fn cut(&self, cause: &Cause) {
+    /// Sets the cause, then drops what is in the slot, here and now, and wakes its reader. Returns `false` for a limit that no
+    /// longer holds, because the stream has said its end.
+    pub(crate) fn cut(&self, cause: &Cause) -> bool {
         let mut life = lock(&self.exchange.0.life);
+        if life.is_past(cause) {
+            return false;
+        }
+        let cause = &life.meaning_of(cause.clone());
         let settled = life.settled;
         let Some(place) = life.place(self.id).filter(|place| place.cut.is_none() && !settled)
         else {
-            return;
+            return true;
         };
         place.cut = Some(cause.clone());
         let slot = place.slot.take();
@@ -238,6 +255,7 @@ impl Knife {
         if let Some(slot) = slot {
             slot.cut();
         }
+        true
     }
 }
 

@@ -22,6 +22,7 @@ mod drain;
 mod id;
 mod life;
 mod progress;
+mod said;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -39,6 +40,8 @@ use tokio::time::Instant;
 
 pub(crate) use self::life::{Attached, Knife};
 use self::life::{Drain, Life};
+#[cfg(feature = "usage")]
+pub(crate) use self::said::Said;
 pub(crate) use self::upload::{Upload, UploadState};
 pub use self::{
     cause::{Cause, Outcome},
@@ -46,8 +49,6 @@ pub use self::{
     id::ExchangeId,
     progress::Progress,
 };
-#[cfg(feature = "usage")]
-use crate::usage::UsageReport;
 use crate::{
     abort::{AbortReason, Listen},
     cut::{cut_elsewhere, lock},
@@ -64,6 +65,9 @@ struct Inner {
     life: Mutex<Life>,
     /// Whether the life is settled, to be read without its lock.
     reported: AtomicBool,
+    /// Whether the stream has said its end, to be read without its lock.
+    #[cfg(feature = "usage")]
+    over: AtomicBool,
     facts: Mutex<Extensions>,
 }
 
@@ -77,6 +81,8 @@ impl Exchange {
             upload: upload::Watched::default(),
             life: Mutex::default(),
             reported: AtomicBool::new(false),
+            #[cfg(feature = "usage")]
+            over: AtomicBool::new(false),
             facts: Mutex::default(),
         }))
     }
@@ -111,36 +117,27 @@ impl Exchange {
         lock(&self.0.life).cause.clone()
     }
 
-    /// Records why the exchange ends, or will end. The first cause is kept; returns whether it was this one.
+    /// Records why the exchange ends, or will end. The first cause is kept; returns whether it was this one. Behind the end that
+    /// a stream has said itself (feature `usage`) that end is the cause, whatever is recorded, but for a panic.
     ///
     /// For handlers that answer a failure with a response of their own, such as a 502.
     pub fn record(&self, cause: Cause) -> bool {
         let mut life = lock(&self.0.life);
-        let first = life.cause.is_none();
+        let outcome = cause.outcome();
+        let cause = life.meaning_of(cause);
+        let first = life.cause.is_none() && cause.outcome() == outcome;
         life.cause.get_or_insert(cause);
         first
     }
 
-    /// What it means that the body ended, or that the client leaves now: what the stream said itself, if it did.
-    pub(crate) fn unless_told(&self, observed: Cause) -> Cause {
-        #[cfg(feature = "replay")]
-        if let Some(AtItsPace(told)) = self.fact() {
-            return told.unwrap_or(observed);
-        }
-        #[cfg(feature = "usage")]
-        if let Some(end) = self.fact::<UsageReport>().and_then(|report| report.told_end()) {
-            return end;
-        }
-        observed
-    }
-
-    /// Ends the exchange with the first cause, or with `observed` if nobody recorded one. From here on an abort comes
+    /// Ends the exchange with the first cause, or with what `observed` means if nobody recorded one. From here on an abort comes
     /// too late, unless a rest is read that the caller, outside of it, does not see.
     pub(crate) fn settle(&self, observed: Cause, sees_drain: bool) -> Cause {
         let mut life = lock(&self.0.life);
         life.settled |= sees_drain || life.drain != Drain::UnderWay;
         self.0.reported.store(life.settled, Ordering::Release);
-        life.cause.get_or_insert(observed).clone()
+        let cause = life.meaning_of(observed);
+        life.cause.get_or_insert(cause).clone()
     }
 
     /// Aborts this exchange, and this one only, as a handle given to its
@@ -175,11 +172,6 @@ impl Exchange {
         lock(&self.0.facts).get::<T>().cloned()
     }
 }
-
-/// The fact that the client reads what others read, too, and may be behind them: what the stream has said by where it is.
-#[cfg(feature = "replay")]
-#[derive(Clone)]
-pub(crate) struct AtItsPace(pub(crate) Option<Cause>);
 
 impl Default for Exchange {
     fn default() -> Self {

@@ -151,6 +151,10 @@ where
         let failed = Cause::failed(&*error);
         this.exchange.record(failed.clone());
         let cause = this.exchange.cause().unwrap_or(failed);
+        if this.media.is_some() && this.exchange.is_told() {
+            *this.ending = Ending::Ended;
+            return Some(None); // It was whole, or has told of its failure itself.
+        }
         let align = this.inner.as_mut().align();
         let unterminated = align.as_ref().is_some_and(|align| align.is_unterminated());
         let between = unterminated || align.is_some_and(|align| align.may_insert());

@@ -35,6 +35,7 @@
 //! | error | an unfinished event is dropped; then what the function says: see [`Final`] |
 //! | panic of the body | is caught and taken for an error, [`BodyPanicked`], unless [`FinalFrameLayer::propagate_panics`] |
 //! | abort, time limit | are errors of the inner body |
+//! | error behind the end that the stream has said itself (feature `usage`) | a clean end: the client has all of it, or was told by the upstream |
 //! | client gone | the inner body is dropped |
 //! | service error, no response | goes on to the caller |
 //!

@@ -110,11 +110,11 @@ impl<H: Finalizer, M> Ends for Reporter<H, M> {
     fn end(self, end: End) {
         let drain_end = if self.sees_drain { self.exchange.drain_end(&end) } else { None };
         let observed = match end {
-            End::Completed => self.exchange.unless_told(Cause::Completed),
+            End::Completed => Cause::Completed,
             End::Truncated => Cause::Truncated,
             End::Failed => self.failure.unwrap_or(Cause::Failed { reason: None, error: None }),
             End::Panicked(message) => Cause::Panicked(message),
-            End::Dropped => self.exchange.unless_told(Cause::Disconnected),
+            End::Dropped => Cause::Disconnected,
             End::Unread => Cause::Discarded,
         };
         let cause = self.exchange.settle(observed, self.sees_drain);

@@ -20,11 +20,7 @@ use super::{
     flight::{Came, Seat},
     request::Held,
 };
-use crate::{
-    cut::lock,
-    error::BoxError,
-    exchange::{AtItsPace, Exchange},
-};
+use crate::{cut::lock, error::BoxError, exchange::Exchange};
 
 /// The response future of [`Replay`](super::Replay).
 #[pin_project]
@@ -136,7 +132,7 @@ where
                             let waits = mem::replace(this.waits, Waits::Service);
                             let Waits::Others(seat, _) = waits else { return Poll::Pending };
                             *this.asked = None;
-                            about.exchange.insert(AtItsPace(None));
+                            about.exchange.hear(None);
                             let body = ReplayBody::shared(seat);
                             return Poll::Ready(Ok(Response::from_parts(*head, body)));
                         }

@@ -19,7 +19,7 @@ use crate::{
     head::Framing,
     log::{BLOCK, Log, compact},
     tee::Sink,
-    usage::{Terminator, UsageMeter, UsageReport},
+    usage::{UsageMeter, UsageReport},
     watch::{End, Ends, Watch},
 };
 
@@ -129,7 +129,7 @@ impl Tape {
     fn whole(self) -> Option<Recorded> {
         self.meter.end(Outcome::Completed);
         let usage = self.report.usage();
-        let broken = usage.terminator == Terminator::Missing || usage.error_event;
+        let broken = usage.unfinished || usage.error_event;
         let answer = lock(&self.answer);
         (!broken && answer.log.bytes() > 0).then(|| {
             let recorded = Recorded::of(&self.head, &answer.log);

@@ -133,17 +133,6 @@ impl Decoder {
         last
     }
 
-    /// Whether nothing of an event is there, so that whole events may be left out.
-    #[cfg(feature = "usage")]
-    pub(crate) fn is_between_events(&self) -> bool {
-        matches!(self.line, Line::Empty)
-            && self.data.is_none()
-            && self.event_type.is_empty()
-            && !self.skipping
-            && !self.lines.in_mark()
-            && !self.lines.after_cr()
-    }
-
     /// The id that a client would repeat as `Last-Event-ID`, empty if there was none.
     pub fn last_event_id(&self) -> &str {
         text(&self.last_event_id)

@@ -80,6 +80,12 @@ impl Lines {
         self.mark.is_some_and(|seen| seen > 0)
     }
 
+    /// Whether what comes next begins a line, for a caller who has read the one before to its end.
+    #[cfg(feature = "usage")]
+    pub(crate) const fn is_between_lines(&self) -> bool {
+        self.mark.is_none() && !self.after_cr
+    }
+
     /// Whether a byte order mark precedes the first line.
     pub(crate) const fn marked(&self) -> bool {
         self.marked

@@ -44,7 +44,7 @@ impl Activity {
         Self(Kind::Own(Box::new(progresses)))
     }
 
-    pub(super) fn sees(&mut self, data: &Bytes) -> bool {
+    pub(crate) fn sees(&mut self, data: &Bytes) -> bool {
         match &mut self.0 {
             Kind::AnyByte => !data.is_empty(),
             Kind::Events(pulse) => pulse.feed(data),

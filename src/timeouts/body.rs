@@ -92,20 +92,18 @@ impl Clocks {
     /// Cuts if the upstream was waited for too long. Returns whether it did.
     pub(super) fn lose_patience(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(timed_out) = self.patience.poll(cx) else { return false };
-        self.cut(timed_out);
-        true
+        self.cut(timed_out)
     }
 
     /// The same before the head: the service, or the client.
     pub(super) fn lose_patience_with(&self, waiting: &mut HeadClock, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(timed_out) = waiting.poll(&self.exchange, cx) else { return false };
-        self.cut(timed_out);
-        true
+        self.cut(timed_out)
     }
 
-    fn cut(&self, timed_out: TimedOut) {
+    fn cut(&self, timed_out: TimedOut) -> bool {
         let timed_out = timed_out.at(self.exchange.progress().elapsed());
-        self.knife.cut(&Cause::TimedOut(timed_out));
+        self.knife.cut(&Cause::TimedOut(timed_out))
     }
 }
 

@@ -34,6 +34,7 @@
 //! | frame, trailers, end, error | handed on unchanged |
 //! | a limit before the head | the inner future is dropped; the answer is 504 (for `upload` 408 with `connection: close`), or gRPC trailers-only with 4 `DEADLINE_EXCEEDED`, or what [`TimeoutsLayer::answer`] says |
 //! | a limit in the stream | the inner body is dropped at once, polled or not; the next poll gives [`TimedOut`] as an error; then `None` |
+//! | a limit behind the end that the stream has said itself (feature `usage`) | nothing, where a `TerminatorGuardLayer` ends the stream in time; else the inner body is dropped, a clean end |
 //! | data and a deadline in the same poll | the data |
 //! | the clock jumps | one limit is hit, not many |
 //! | service error, panic | goes on to the caller |

@@ -88,11 +88,16 @@ impl Watchdog {
         let started = Instant::now();
         let total = total.and_then(|after| Some((started.checked_add(after)?, after)));
         let unread = unread.map(|after| after.max(Duration::from_millis(1)));
-        let watch = Watch { total, unread: unread.zip(told.clone()) };
+        let mut watch = Watch { total, unread: unread.zip(told.clone()) };
         let exchange = exchange.clone();
         let task = runtime.spawn(async move {
-            let timed_out = watch.hit().await.at(exchange.progress().elapsed());
-            knife.cut(&Cause::TimedOut(timed_out));
+            loop {
+                let timed_out = watch.hit().await.at(exchange.progress().elapsed());
+                if knife.cut(&Cause::TimedOut(timed_out)) {
+                    break;
+                }
+                watch.total = None;
+            }
         });
         Some(Self { task: task.abort_handle(), unread: told })
     }
@@ -115,7 +120,7 @@ struct Watch {
 }
 
 impl Watch {
-    async fn hit(self) -> TimedOut {
+    async fn hit(&self) -> TimedOut {
         let total = async {
             match self.total {
                 Some((due, after)) => {

@@ -2,32 +2,38 @@
 
 use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
+
 use super::{
     Certainty, Dialect, Terminator, Usage, UsageReport,
-    dialects::bedrock::unwrap_chunk,
-    framing::{Frame, Part},
-    members::{Count, Counts, Found, Mark, Members, Node, Text},
-    needles::Needles,
+    asked::Asked,
+    choices::Choices,
+    dialects::openai_chat::is_of_all,
+    event::Event,
+    framing::{About, Kind, Message},
+    members::{Count, Counts, LONGEST_TEXT, Mark, Text},
+    needles::{self, Needles},
 };
-use crate::sse::DecodedEvent;
-
-/// A longer text is no name of anything, and is left out.
-const LONGEST_TEXT: usize = 256;
+use crate::exchange::{Cause, Exchange, Said};
 
 /// So many events are looked at to recognise a dialect: the first may be a heartbeat.
 const TRIES: u8 = 8;
 
-static MODEL: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["\"model\""]));
-static ERROR: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["\"error\""]));
-/// Of a frame: an event's type has no quotes, nor has the end of OpenAI's streams.
-static ANY_ERROR: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["error"]));
-static DONE: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["[DONE]"]));
-const ERRORS: Members = &[("error", Node::Mark(Mark::Error))];
+static MODEL: LazyLock<Needles> =
+    LazyLock::new(|| Needles::new(&["\"model\"", "\"modelVersion\""]));
+static CHOICES: LazyLock<Needles> =
+    LazyLock::new(|| Needles::new(&["\"choices\"", "\"candidates\""]));
+/// In any dialect. The last is what any letter of a name may be written as.
+static ANY: LazyLock<Needles> =
+    LazyLock::new(|| Needles::new(&["error", "response.failed", "[DONE]", "\\u00"]));
+static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"index\""));
 
 /// What one response has said so far.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     report: UsageReport,
+    /// Where it is said how the stream has ended.
+    exchange: Option<Exchange>,
     dialect: Option<Dialect>,
     /// Events that may still tell the dialect.
     tries: u8,
@@ -36,14 +42,19 @@ pub(super) struct Account {
     settled: bool,
     has_model: bool,
     has_finish: bool,
+    choices: Choices,
     terminated: bool,
     failed: bool,
-    /// Something was too large to be read.
-    skipped: bool,
+    /// How the stream has ended by its own words: the first of them wins.
+    end: Option<Cause>,
+    /// It is one of OpenAI's that is no chat, and has no terminator.
+    other: bool,
+    /// It has vectors in place of words.
+    embeds: bool,
+    /// It broke off: what lacks its end is no word of it.
+    cut: bool,
     /// Something came, in a framing that has events.
     streams: bool,
-    /// Of a chunk of Bedrock.
-    words: Vec<u8>,
 }
 
 impl Account {
@@ -53,6 +64,29 @@ impl Account {
 
     pub(super) fn report(&self) -> UsageReport {
         self.report.clone()
+    }
+
+    /// Leaves it there how the stream has ended, from now on.
+    pub(super) fn say_in(&mut self, exchange: Exchange) {
+        self.exchange = Some(exchange);
+        self.publish();
+    }
+
+    /// Knows that it is one of OpenAI's that is no chat.
+    pub(super) const fn set_other(&mut self, other: bool) {
+        self.other = other;
+    }
+
+    /// The body has ended: what comes now lacks its own end.
+    pub(super) const fn ends(&mut self, clean: bool) {
+        self.cut = !clean;
+    }
+
+    /// Nothing comes any more.
+    pub(super) fn ended(&mut self, clean: bool) {
+        if self.failed && clean {
+            self.over();
+        }
     }
 
     /// Takes the dialect for certain.
@@ -92,117 +126,163 @@ impl Account {
         }
     }
 
-    /// Whether whole events have not a word of interest. Such words lie in one line: a line end inside of a string is
-    /// written with an escape.
+    /// Whether nothing would change if these whole events were read, by their bytes: each name, type and text that can change
+    /// anything lies in one line, without escapes but for those of a letter.
     pub(super) fn is_dull(&self, events: &[u8]) -> bool {
-        if !self.streams || self.tries > 0 {
+        // Behind a reason it is of interest whether the model goes on all the same.
+        let watched = self.end.is_none() && self.choices.any_finished();
+        if !self.streams || self.guesses() || watched {
             return false;
         }
         let of_interest = self.dialect.is_some_and(|dialect| {
             dialect.grammar().needles.are_in(events)
-                || (dialect == Dialect::OpenAiChat && DONE.are_in(events))
                 || (!self.has_model && MODEL.are_in(events))
+                || (self.end.is_none() && self.may_be_of_another(dialect, events))
         });
-        !of_interest && !ANY_ERROR.are_in(events)
+        !of_interest && !ANY.are_in(events)
     }
 
-    pub(super) fn part(&mut self, part: &Part) {
-        match part {
-            Part::Event(event) => self.event(event),
-            Part::Json(json) => {
-                if self.streams && ERROR.are_in(json) && has_error(json) {
+    /// Whether they may be of an answer that was not there before. There are other things with an index.
+    fn may_be_of_another(&self, dialect: Dialect, events: &[u8]) -> bool {
+        if !matches!(dialect, Dialect::OpenAiChat | Dialect::Gemini) {
+            return false;
+        }
+        let known = |at: usize| {
+            let value = needles::value(&events[at + INDEX.needle().len()..])?;
+            let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let whole = matches!(value.get(digits), Some(b',' | b'}' | b' '));
+            let index = std::str::from_utf8(&value[..digits]).ok()?.parse().ok()?;
+            (whole && self.choices.has_seen(index)).then_some(())
+        };
+        // One without an index is the first.
+        (!self.choices.has_seen(0) && CHOICES.are_in(events))
+            || INDEX.find_iter(events).any(|at| known(at).is_none())
+    }
+
+    /// Takes what an event says, and what it is called.
+    pub(super) fn event(&mut self, about: About<'_>, event: &Event) {
+        match about {
+            About::Event(event_type) => {
+                let kind = event.signs().text(Text::Kind).filter(|_| event.is_whole());
+                let error = event.signs().has(Mark::Error);
+                if error || is_failure(event_type) || kind.is_some_and(is_failure) {
                     self.fail();
                 }
-                self.json("", json);
+                if !event.is_done() {
+                    return self.json(event_type, event);
+                }
+                match self.dialect {
+                    Some(Dialect::OpenAiChat) => self.terminate(),
+                    Some(_) => self.over(), // Some proxies say it in any dialect.
+                    None => {}
+                }
             }
-            Part::Frame(frame) => self.frame(frame),
-            Part::TooLarge => {
-                self.skipped = true;
-                self.publish();
+            About::Json => {
+                if self.streams && event.is_whole() && event.signs().has(Mark::Error) {
+                    self.fail();
+                }
+                self.json("", event);
             }
+            About::Message(message) => self.message(message, event),
         }
     }
 
-    fn event(&mut self, event: &DecodedEvent) {
-        let data = event.data();
-        let named = matches!(event.event_type(), "error" | "response.failed");
-        if (named || ERROR.are_in(data)) && event.is_error() {
+    fn message(&mut self, message: Message, event: &Event) {
+        if message.failed {
             self.fail();
         }
-        if data.trim_ascii() == b"[DONE]" {
-            if self.dialect == Some(Dialect::OpenAiChat) {
-                self.terminated = true;
-                self.publish();
-            }
-            return;
-        }
-        self.json(event.event_type(), data);
-    }
-
-    fn frame(&mut self, frame: &Frame) {
-        if matches!(frame.header(":message-type"), Some("exception" | "error")) {
-            self.fail();
-        }
-        let chunk = frame.header(":event-type") == Some("chunk");
-        if self.tries > 0 {
+        if self.guesses() {
+            let chunk = message.kind == Kind::Chunk;
             self.told(if chunk { Dialect::BedrockInvoke } else { Dialect::BedrockConverse });
         }
-        if !chunk {
-            return self.json("", frame.payload());
+        self.json("", event);
+        if message.kind == Kind::Metadata {
+            self.terminate();
         }
-        let mut words = std::mem::take(&mut self.words);
-        if unwrap_chunk(frame.payload(), &mut words) {
-            self.json("", &words);
-        }
-        self.words = words;
     }
 
-    fn json(&mut self, event_type: &str, json: &[u8]) {
+    fn json(&mut self, event_type: &str, event: &Event) {
         if self.tries > 0 {
             self.tries -= 1;
-            if let Some(dialect) = Dialect::of_event(event_type, json) {
+            let told = event.is_whole().then(|| Dialect::of_event(event_type, event.signs()));
+            if let Some((dialect, other)) = told.flatten() {
+                self.other = other;
                 self.told(dialect);
             }
         }
         let Some(dialect) = self.dialect else { return };
         let grammar = dialect.grammar();
-        let of_interest = grammar.needles.are_in(json) || (!self.has_model && MODEL.are_in(json));
-        if self.streams && !of_interest {
-            return;
-        }
-        let Some(found) = Found::read(json, grammar.members) else { return };
-        let finish = (grammar.finish)(&found);
+        let Some(found) = event.found(dialect) else { return };
+        let finish = (grammar.finish)(found);
         self.has_finish |= finish.is_some();
-        self.counts.replace(found.counts);
-        if found.counts.any() {
-            self.settled = self.has_finish || !self.streams;
+        if self.end.is_none() {
+            self.choices.add(found.choices);
         }
-        if self.streams {
-            self.terminated |= (grammar.ends)(&found);
+        self.counts.replace(found.counts);
+        self.embeds |= found.has(Mark::Embeddings);
+        if found.counts.any() {
+            self.settled = self.has_finish || !self.streams || (self.other && is_of_all(found));
+        }
+        if self.streams && self.end.is_none() && !self.cut {
             self.failed |= finish.is_some_and(|finish| finish.eq_ignore_ascii_case("error"));
         }
-        let model = short(found.text(Text::Model));
+        if self.streams && (grammar.ends)(found) {
+            self.terminate();
+        }
+        // The first is the model's; a name that comes later is the same in another's words.
+        let model = found.text(Text::Model).filter(|_| !self.has_model);
         self.has_model |= model.is_some();
         self.report.update(|usage| {
-            usage.model = model.or(usage.model.take());
-            usage.finish_reason = short(finish).or(usage.finish_reason.take());
+            if let Some(model) = model {
+                usage.model = Some(model.to_owned());
+            }
+            if let Some(finish) = finish {
+                usage.finish_reason = Some(finish.to_owned());
+            }
         });
         self.publish();
     }
 
     /// What the answer says later on wins.
     pub(super) fn asked_of(&mut self, model: Option<&str>) {
-        self.report.update(|usage| usage.model = short(model));
+        let model = model.filter(|model| model.len() <= LONGEST_TEXT);
+        self.report.update(|usage| usage.model = model.map(str::to_owned));
     }
 
+    /// An event tells of a failure.
     fn fail(&mut self) {
-        self.failed = true;
+        if !self.cut && self.end.is_none() {
+            self.failed = true;
+        }
+        self.over();
+    }
+
+    /// The dialect's own end came.
+    fn terminate(&mut self) {
+        self.terminated |= !self.cut;
+        self.over();
+    }
+
+    /// What follows changes nothing.
+    fn over(&mut self) {
+        if !self.cut {
+            let failed = self.failed;
+            self.end.get_or_insert_with(|| {
+                if failed { Cause::told_failure() } else { Cause::Completed }
+            });
+        }
         self.publish();
     }
 
     fn publish(&self) {
         let Self { counts, .. } = self;
         let grammar = self.dialect.map(Dialect::grammar);
+        let asked = self.exchange.as_ref().filter(|_| self.choices.any()).and_then(Asked::of);
+        let finished = self.choices.are_finished(asked.unwrap_or(1));
+        let reason_is_all = grammar.is_some_and(|grammar| grammar.ends_with_reason);
+        let terminated = self.terminated || (self.streams && reason_is_all && finished);
+        let promised = self.streams && grammar.is_some() && !self.other;
+        let unfinished = promised && !terminated && !finished && !self.failed && self.end.is_none();
         self.report.update(|usage| {
             usage.dialect = self.dialect;
             usage.input_tokens = grammar.and_then(|grammar| (grammar.input)(counts));
@@ -212,19 +292,23 @@ impl Account {
             usage.reasoning_tokens = counts.get(Count::Reasoning);
             usage.error_event = self.failed;
             usage.certainty = self.certainty(usage);
-            usage.terminator = if self.terminated {
-                Terminator::Seen
-            } else if self.streams && !self.skipped && grammar.is_some_and(|g| g.has_terminator) {
-                Terminator::Missing
-            } else {
-                Terminator::None
+            usage.unfinished = unfinished;
+            usage.terminator = match (terminated, promised) {
+                (true, _) => Terminator::Seen,
+                (false, true) => Terminator::Missing,
+                (false, false) => Terminator::None,
             };
         });
+        if let Some(exchange) = &self.exchange {
+            exchange.say(Said { end: self.end.clone(), unfinished });
+        }
     }
 
     fn certainty(&self, usage: &Usage) -> Certainty {
-        let all = usage.input_tokens.is_some() && usage.output_tokens.is_some();
-        if all && (self.settled || self.terminated) {
+        // All tokens were the input's: there is no output to be said.
+        let no_output = self.embeds || self.counts.get(Count::Total) == usage.input_tokens;
+        let output = usage.output_tokens.is_some() || no_output;
+        if usage.input_tokens.is_some() && output && (self.settled || self.terminated) {
             Certainty::Reported
         } else if self.counts.any() {
             Certainty::Partial
@@ -234,10 +318,7 @@ impl Account {
     }
 }
 
-fn has_error(json: &[u8]) -> bool {
-    Found::read(json, ERRORS).is_some_and(|found| found.has(Mark::Error))
-}
-
-fn short(text: Option<&str>) -> Option<String> {
-    text.filter(|text| text.len() <= LONGEST_TEXT).map(str::to_owned)
+/// Whether an event of this type, or with this for its own `type`, tells of a failure.
+fn is_failure(kind: &str) -> bool {
+    ["error", "response.failed"].contains(&kind)
 }

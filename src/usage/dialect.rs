@@ -10,8 +10,9 @@ use super::{
     members::{Found, Mark, Members, Node, Text},
 };
 
-/// What tells the dialects apart, in an event or in a whole response.
-const SIGNS: Members = &[
+/// What tells an error, and the dialects apart, in an event or in a whole response.
+pub(super) const SIGNS: Members = &[
+    ("error", Node::Mark(Mark::Error)),
     ("type", Node::Text(Text::Kind)),
     ("object", Node::Text(Text::Other)),
     ("choices", Node::Mark(Mark::Choices)),
@@ -29,6 +30,8 @@ const SIGNS: Members = &[
 #[non_exhaustive]
 pub enum Dialect {
     /// OpenAI's chat completions, and all that look like them: Mistral, OpenRouter, llama.cpp, vLLM, Azure, DeepSeek, xAI.
+    /// And what else of OpenAI's says its usage in the same place: embeddings, images, transcriptions, speech, runs of
+    /// assistants. Their streams have no terminator.
     OpenAiChat,
     /// OpenAI's Responses.
     OpenAiResponses,
@@ -47,6 +50,17 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    pub(super) const ALL: [Self; 8] = [
+        Self::OpenAiChat,
+        Self::OpenAiResponses,
+        Self::Anthropic,
+        Self::Gemini,
+        Self::Ollama,
+        Self::Cohere,
+        Self::BedrockConverse,
+        Self::BedrockInvoke,
+    ];
+
     /// The stable name, for logs, metrics and databases.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -66,10 +80,11 @@ impl Dialect {
     /// | path | dialect |
     /// |---|---|
     /// | `…/completions` | OpenAI chat |
+    /// | `…/embeddings`, `…/images/…`, `…/audio/…`, `…/threads/…/runs` | OpenAI chat, but see [`OpenAiChat`](Self::OpenAiChat) |
     /// | `…/responses`, `…/responses/ID` | OpenAI Responses |
     /// | `…/v1/messages`, `…/publishers/anthropic/…` | Anthropic |
     /// | `…:generateContent`, `…:streamGenerateContent` | Gemini |
-    /// | `…/api/chat`, `…/api/generate` | Ollama |
+    /// | `…/api/chat`, `…/api/generate`, `…/api/embed` | Ollama |
     /// | `…/v2/chat` | Cohere |
     /// | `…/converse`, `…/converse-stream` | Bedrock Converse |
     /// | `…/invoke`, `…/invoke-with-response-stream` | Bedrock Invoke |
@@ -91,7 +106,7 @@ impl Dialect {
     pub(super) fn of_path(path: &str) -> Option<Self> {
         let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
         let ends = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
-        if ends(&["/completions"]) {
+        if ends(&["/completions"]) || is_openai_other(path) {
             Some(Self::OpenAiChat)
         } else if ends(&["/responses"]) || path.contains("/responses/") {
             Some(Self::OpenAiResponses)
@@ -99,7 +114,7 @@ impl Dialect {
             Some(Self::Anthropic)
         } else if ends(&[":generateContent", ":streamGenerateContent"]) {
             Some(Self::Gemini)
-        } else if ends(&["/api/chat", "/api/generate"]) {
+        } else if ends(&["/api/chat", "/api/generate", "/api/embed"]) {
             Some(Self::Ollama)
         } else if ends(&["/v2/chat"]) {
             Some(Self::Cohere)
@@ -134,12 +149,16 @@ impl Dialect {
         }
     }
 
-    /// Recognises an event by its type and its members.
-    pub(super) fn of_event(event_type: &str, json: &[u8]) -> Option<Self> {
-        let found = Found::read(json, SIGNS)?;
+    /// Recognises an event by its type and its [`SIGNS`]; and whether it is one of OpenAI's that is no chat.
+    pub(super) fn of_event(event_type: &str, found: &Found) -> Option<(Self, bool)> {
         let kind = found.text(Text::Kind).unwrap_or(event_type);
         let object = found.text(Text::Other).unwrap_or_default();
-        if object.starts_with("chat.completion") || object == "text_completion" {
+        let other = is_other_event(kind, object);
+        Self::of_signs(found, kind, object, other).map(|dialect| (dialect, other))
+    }
+
+    fn of_signs(found: &Found, kind: &str, object: &str, other: bool) -> Option<Self> {
+        if other || object.starts_with("chat.completion") || object == "text_completion" {
             Some(Self::OpenAiChat)
         } else if kind.starts_with("response.") || object == "response" {
             Some(Self::OpenAiResponses)
@@ -160,11 +179,6 @@ impl Dialect {
         }
     }
 
-    /// Whether its streams say themselves that they are over.
-    pub(super) fn has_terminator(self) -> bool {
-        self.grammar().has_terminator
-    }
-
     pub(super) fn grammar(self) -> &'static Grammar {
         match self {
             Self::OpenAiChat => &dialects::openai_chat::GRAMMAR,
@@ -177,6 +191,26 @@ impl Dialect {
             Self::BedrockInvoke => &dialects::bedrock::INVOKE,
         }
     }
+}
+
+/// Whether OpenAI answers such a path, and not with a chat.
+pub(super) fn is_openai_other(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
+    let (before, last) = path.rsplit_once('/').unwrap_or_default();
+    let of = |room: &str| before.ends_with(room);
+    match last {
+        "embeddings" => !of("/api"), // That is Ollama's, which says nothing.
+        "generations" | "edits" | "variations" => of("/images"),
+        "transcriptions" | "translations" | "speech" => of("/audio"),
+        "runs" | "submit_tool_outputs" => before.contains("/threads"),
+        _ => false,
+    }
+}
+
+/// Whether it is an event or an object of those.
+fn is_other_event(kind: &str, object: &str) -> bool {
+    let kinds = ["transcript.text.", "speech.audio.", "image_generation.", "image_edit."];
+    kinds.iter().any(|start| kind.starts_with(start)) || object.starts_with("thread.")
 }
 
 impl fmt::Display for Dialect {

@@ -1,4 +1,4 @@
-//! Takes a stream at its word: an end without the dialect's terminator is none.
+//! Takes a stream at its word: an end without the dialect's terminator is none, and behind one nothing counts.
 
 use std::{
     error::Error,
@@ -7,42 +7,56 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use http::{Method, Response, request::Parts};
 use http_body::{Body, Frame, SizeHint};
-use pin_project::pin_project;
 use tokio::task::coop;
 use tower_layer::Layer;
 
-use super::{Dialect, Terminator, Usage, UsageReport};
+use super::closing::Closing;
 use crate::{
     error::BoxError,
     exchange::{Cause, Exchange},
     head::Framing,
+    timeouts::Activity,
     wrap::{Guard, Plan, Wrap},
 };
 
-/// Turns a clean end that came too early for its dialect into an error, so that nobody takes half an answer for a whole one.
+/// Makes a stream of a language model end when it says that it ends: an end before that becomes an error, so that nobody takes
+/// half an answer for a whole one; and what the upstream does after that changes nothing, so that nobody takes a whole answer
+/// for a broken one.
 ///
-/// Reads the [`UsageReport`] that a meter inside of it leaves in the exchange: put it directly outside of
+/// Reads what a meter inside of it leaves in the exchange: put it directly outside of
 /// [`TeeLayer::usage`](crate::tee::TeeLayer::usage), and inside of what reports the end.
 ///
 /// ```
-/// use tower_lifeline::{tee::TeeLayer, usage::TerminatorGuardLayer};
+/// use tower_lifeline::{tee::{TeeLayer, TeeRequestLayer}, usage::TerminatorGuardLayer};
 ///
-/// let layers = tower::ServiceBuilder::new().layer(TerminatorGuardLayer).layer(TeeLayer::usage());
+/// let layers = tower::ServiceBuilder::new()
+///     .layer(TerminatorGuardLayer)
+///     .layer(TeeRequestLayer::usage()) // Where more than one answer may be asked for.
+///     .layer(TeeLayer::usage());
 /// # let _ = layers.service(());
 /// ```
 ///
 /// | event | what happens |
 /// |---|---|
-/// | frame, error | handed on unchanged |
-/// | clean end, the terminator was seen or there is none that could be missing | handed on |
-/// | clean end, the terminator is missing | [`MissingTerminator`] as an error of the body, in place of trailers too; the cause is `truncated` |
+/// | frame, error before the stream's own end | handed on unchanged |
+/// | clean end behind a terminal event (see [below](super#when-a-stream-is-whole)), or where there is none that could be missing | handed on |
+/// | clean end, no terminal event came, but each answer, and as many as were asked for, has its reason | handed on |
+/// | clean end, and the answer is not whole ([`Usage::unfinished`](super::Usage::unfinished)) | [`MissingTerminator`] as an error of the body, in place of trailers too; the cause is `truncated` |
 /// | clean end, an event told of a failure | handed on, for the client was told; the cause is `failed`, `upstream_error_event` |
+/// | behind a terminal event, or an error event: frames, trailers | handed on unchanged |
+/// | the same: an error, a reset connection | a clean end |
+/// | the same: nothing for 1 s but comments, or 5 s have passed in all | the inner body is dropped, polled or not; a clean end |
+/// | the same: a limit of [`TimeoutsLayer`](crate::timeouts) on the upstream | nothing |
+/// | the same: an abort, a client that leaves or does not read | the inner body is dropped; a clean end; the cause stays what the stream said |
 /// | a length was announced, or there is no body; 101, CONNECT | handed on untouched |
-/// | client gone, abort, panic, service error | as without this layer |
+/// | panic, service error | as without this layer |
 ///
-/// Size and headers are left alone; the end of stream is not reported before it was judged.
+/// The times need a tokio runtime; without one they do not pass. Size and headers are left alone; the end of stream is not
+/// reported before it was judged. Allocates per response, never per frame, and runs a task only from the terminal event to the
+/// end.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct TerminatorGuardLayer;
@@ -73,8 +87,9 @@ pub struct TerminatorGuard {
     method: Method,
 }
 
-impl<B: Body, E> Guard<B, E> for TerminatorGuard
+impl<B, E> Guard<B, E> for TerminatorGuard
 where
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     type Body = TerminatorGuardBody<B>;
@@ -83,98 +98,111 @@ where
         let (head, body) = response.into_parts();
         let framing = Framing::of(&self.method, &head, &body);
         let judged = !framing.no_body && framing.expected.is_none();
-        let body =
-            TerminatorGuardBody { inner: Some(body), judge: judged.then_some(self.exchange) };
+        let judge =
+            judged.then(|| Judge { exchange: self.exchange, activity: Activity::by_media(&head) });
+        let body = TerminatorGuardBody { state: State::Open(Box::pin(body)), judge };
         Response::from_parts(head, body)
     }
 }
 
-/// A body whose clean end is judged. See [`TerminatorGuardLayer`] for what happens when.
-#[derive(Debug)]
-#[pin_project]
+/// A body whose end is the one that its stream says. See [`TerminatorGuardLayer`] for what happens when.
 pub struct TerminatorGuardBody<B> {
-    #[pin]
-    inner: Option<B>,
+    state: State<B>,
     /// `None`: every end is believed.
-    judge: Option<Exchange>,
+    judge: Option<Judge>,
 }
 
-impl<B: Body> Body for TerminatorGuardBody<B>
+enum State<B> {
+    Open(Pin<Box<B>>),
+    /// The stream has said its end.
+    Closing(Closing<B>),
+    Ended,
+}
+
+#[derive(Debug)]
+struct Judge {
+    exchange: Exchange,
+    /// Tells events from comments, for which nobody waits behind the end.
+    activity: Activity,
+}
+
+impl Judge {
+    /// Judges a clean end, and records what it was.
+    fn judge(&self) -> Option<MissingTerminator> {
+        self.exchange.said().unfinished.then(|| {
+            self.exchange.record(Cause::Truncated);
+            MissingTerminator(())
+        })
+    }
+}
+
+impl<B> Body for TerminatorGuardBody<B>
 where
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Data = B::Data;
+    type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
-        let mut this = self.project();
-        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Self { state, judge } = &mut *self;
         let budget = ready!(coop::poll_proceed(cx));
-        let polled = ready!(inner.poll_frame(cx));
-        budget.made_progress();
-        let clean = match &polled {
-            Some(Ok(frame)) => frame.is_trailers(),
-            Some(Err(_)) => false,
-            None => true,
+        let polled = match state {
+            State::Open(body) => ready!(body.as_mut().poll_frame(cx)),
+            State::Closing(closing) => ready!(closing.poll(cx)),
+            State::Ended => return Poll::Ready(None),
         };
-        if clean || matches!(polled, Some(Err(_))) {
-            let early = clean.then(|| this.judge.as_ref().and_then(judge)).flatten();
-            this.inner.set(None); // The cause is recorded: whoever watches inside may be told.
-            if let Some(error) = early {
-                return Poll::Ready(Some(Err(error.into())));
+        budget.made_progress();
+        let over = judge.as_ref().is_some_and(|judge| judge.exchange.is_over());
+        if let Some(data) = polled.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            let progress = judge.as_mut().is_some_and(|judge| judge.activity.sees(data));
+            match state {
+                State::Closing(closing) if progress => closing.progress(),
+                State::Open(_) if over => {
+                    if let State::Open(body) = std::mem::replace(state, State::Ended) {
+                        *state = State::Closing(Closing::of(body));
+                        judge.iter().for_each(|judge| judge.exchange.will_close());
+                    }
+                }
+                _ => {}
             }
+            return Poll::Ready(polled.map(|frame| frame.map_err(Into::into)));
         }
-        Poll::Ready(polled.map(|frame| frame.map_err(Into::into)))
+        let early = match &polled {
+            Some(Err(_)) => None,
+            Some(Ok(_)) | None => judge.as_ref().and_then(Judge::judge),
+        };
+        *state = State::Ended; // The cause is recorded: whoever watches inside may be told.
+        Poll::Ready(match (early, polled) {
+            (Some(error), _) => Some(Err(error.into())),
+            (None, Some(Err(_))) if over => None,
+            (None, polled) => polled.map(|frame| frame.map_err(Into::into)),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        let judged = self.judge.is_some();
-        self.inner.as_ref().is_none_or(|inner| !judged && inner.is_end_stream())
+        match &self.state {
+            State::Open(body) => self.judge.is_none() && body.is_end_stream(),
+            State::Closing(_) => false,
+            State::Ended => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
-    }
-}
-
-/// Judges a clean end, and records what it was.
-fn judge(exchange: &Exchange) -> Option<MissingTerminator> {
-    let usage = UsageReport::inside(exchange)?.usage();
-    // An event that told of a failure is the end of it, and the client has read that.
-    (!usage.error_event && usage.terminator == Terminator::Missing).then(|| {
-        exchange.record(Cause::Truncated);
-        MissingTerminator(())
-    })
-}
-
-/// The report, for those who stand inside, of which another exchange has the bill.
-#[cfg(feature = "replay")]
-#[derive(Clone)]
-pub(crate) struct HandedOn(pub(crate) UsageReport);
-
-impl UsageReport {
-    /// Finds what is metered inside of this exchange, whoever pays for it.
-    fn inside(exchange: &Exchange) -> Option<Self> {
-        let own = exchange.fact::<Self>();
-        #[cfg(feature = "replay")]
-        let own = own.or_else(|| exchange.fact::<HandedOn>().map(|handed_on| handed_on.0));
-        own
-    }
-
-    /// How the stream has ended by its own words, though its body has not: a client may well leave at these (truths.md, "how to
-    /// tell the end"). Where nothing is said last, as in Gemini and Bedrock, it has not.
-    pub(crate) fn told_end(&self) -> Option<Cause> {
-        let last = |usage: &Usage| usage.dialect.is_some_and(Dialect::has_terminator);
-        let (failed, over) = self
-            .look(|usage| (usage.error_event, last(usage) && usage.terminator == Terminator::Seen));
-        if failed {
-            let reason = Some("upstream_error_event".into());
-            return Some(Cause::Failed { reason, error: None });
+        match &self.state {
+            State::Open(body) => body.size_hint(),
+            State::Closing(_) => SizeHint::new(),
+            State::Ended => SizeHint::with_exact(0),
         }
-        over.then_some(Cause::Completed)
+    }
+}
+
+impl<B> fmt::Debug for TerminatorGuardBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TerminatorGuardBody").field("judge", &self.judge).finish_non_exhaustive()
     }
 }
 

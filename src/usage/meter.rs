@@ -6,14 +6,16 @@ use http::{StatusCode, response};
 use super::{
     Dialect, UsageReport,
     account::Account,
-    framing::{Framing, Medium},
+    dialect::{SIGNS, is_openai_other},
+    event::Event,
+    framing::{About, Framing, Kind, Medium, Part},
     members::{Count, Counts},
+    unwrap::Unwrap,
 };
-use crate::{exchange::Outcome, tee::Sink};
-
-/// Of one event, and of a response that is no stream. The event that ends a stream of OpenAI's Responses repeats the whole
-/// response, and it is the one with the usage.
-const DEFAULT_LIMIT: usize = 1024 * 1024;
+use crate::{
+    exchange::{Exchange, Outcome},
+    tee::Sink,
+};
 
 /// Reads the usage from a body that streams through a [`TeeBody`](crate::tee::TeeBody) or a
 /// [`TeeLayer`](crate::tee::TeeLayer). See the [module](super).
@@ -21,13 +23,14 @@ const DEFAULT_LIMIT: usize = 1024 * 1024;
 #[must_use]
 pub struct UsageMeter {
     account: Account,
+    event: Event,
+    unwrap: Unwrap,
     /// How the stream is made up, once that is known.
     framing: Option<Framing>,
     /// The first byte tells it. Otherwise, and without a framing, there is nothing of interest.
     sniffs: bool,
     /// The status says that it worked, or there was no head.
     success: bool,
-    limit: usize,
 }
 
 impl UsageMeter {
@@ -38,7 +41,14 @@ impl UsageMeter {
             Some(dialect) => account.told(dialect),
             None => account.guess(None),
         }
-        Self { account, framing: None, sniffs: true, success: true, limit: DEFAULT_LIMIT }
+        Self {
+            account,
+            event: Event::new(SIGNS),
+            unwrap: Unwrap::default(),
+            framing: None,
+            sniffs: true,
+            success: true,
+        }
     }
 
     /// Guesses the dialect by the path of the request, see [`Dialect::detect`]. The content type of the response can take
@@ -46,16 +56,16 @@ impl UsageMeter {
     pub fn for_path(path: &str) -> Self {
         let mut meter = Self::new(None);
         let dialect = Dialect::of_path(path);
+        meter.account.set_other(is_openai_other(path));
         meter.account.guess(dialect);
         let model = dialect.and_then(|dialect| dialect.model_of_path(path));
         meter.account.asked_of(model.as_deref());
         meter
     }
 
-    /// Holds at most so many `bytes`, instead of 1 MiB, of an event that is not complete, or of a response that is no
-    /// stream. What is larger is not read.
-    pub const fn with_limit(mut self, bytes: usize) -> Self {
-        self.limit = bytes;
+    /// Leaves what the stream says of its end in the exchange.
+    pub(super) fn in_exchange(mut self, exchange: Exchange) -> Self {
+        self.account.say_in(exchange);
         self
     }
 
@@ -64,18 +74,16 @@ impl UsageMeter {
         self.account.report()
     }
 
-    /// Finds the framing by the first byte, where the content type says nothing.
-    fn sniff(&mut self, data: &[u8]) {
-        // White space is nothing in any of them.
-        let Some(first) = data.trim_ascii_start().first() else { return };
+    /// Finds the framing by the first byte that is no white space, where the content type says nothing.
+    fn sniff(&mut self, first: u8) {
         let lines = self.account.dialect() == Some(Dialect::Ollama);
         self.sniffs = false;
         self.framing = match first {
-            b'{' if lines => Some(Framing::lines(self.limit)),
-            b'{' | b'[' => Some(Framing::values(self.limit)),
-            0 => Some(Framing::frames(self.limit)),
+            b'{' if lines => Some(Framing::lines()),
+            b'{' | b'[' => Some(Framing::values()),
+            0 => Some(Framing::frames()),
             // A comment, a field of an event, a byte order mark.
-            b':' | b'd' | b'e' | b'i' | b'r' | 0xef => Some(Framing::events(self.limit)),
+            b':' | b'd' | b'e' | b'i' | b'r' | 0xef => Some(Framing::events()),
             _ => None,
         };
     }
@@ -89,10 +97,10 @@ impl Sink for UsageMeter {
             self.account.guess(dialect.filter(|dialect| dialect.talks_in(medium)));
         }
         self.framing = match medium {
-            Medium::Events => Some(Framing::events(self.limit)),
-            Medium::Lines => Some(Framing::lines(self.limit)),
-            Medium::Json => Some(Framing::values(self.limit)),
-            Medium::Frames => Some(Framing::frames(self.limit)),
+            Medium::Events => Some(Framing::events()),
+            Medium::Lines => Some(Framing::lines()),
+            Medium::Json => Some(Framing::values()),
+            Medium::Frames => Some(Framing::frames()),
             Medium::Unclear | Medium::Other => None,
         };
         self.sniffs = medium == Medium::Unclear && dialect.is_some();
@@ -102,31 +110,63 @@ impl Sink for UsageMeter {
         }
     }
 
-    fn data(&mut self, mut data: Bytes) {
-        if data.is_empty() {
-            return;
-        }
+    fn data(&mut self, data: Bytes) {
+        let mut data = &data[..];
         if self.sniffs {
-            self.sniff(&data);
+            data = data.trim_ascii_start(); // It is nothing in any of them.
+            if let Some(first) = data.first() {
+                self.sniff(*first);
+            }
         }
-        let Some(framing) = &mut self.framing else { return };
-        if data.len() <= self.limit && framing.is_aligned(&data) && self.account.is_dull(&data) {
+        let Self { account, event, unwrap, framing: Some(framing), success, .. } = self else {
+            return;
+        };
+        if data.is_empty() || (framing.is_aligned(data) && account.is_dull(data)) {
             return;
         }
+        event.expect(account.dialect(), !account.guesses());
+        let mut at = 0;
         loop {
-            let part = framing.next(&mut data);
+            let part = framing.next(data, &mut at);
             // An error in place of a response is none in a stream, though Gemini sends it in an array.
-            let refused = !self.success && matches!(framing, Framing::Values(_));
-            self.account.set_stream(framing.is_stream() && !refused);
-            let Some(part) = part else { break };
-            self.account.part(&part);
+            let refused = !*success && matches!(framing, Framing::Values(_));
+            account.set_stream(framing.is_stream() && !refused);
+            match part {
+                None => return,
+                Some(Part::Text(text)) => event.text(&data[text]),
+                Some(Part::Line(text)) => {
+                    event.text(b"\n");
+                    event.text(&data[text]);
+                }
+                Some(Part::Wrapped(text)) => unwrap.text(&data[text], event),
+                Some(end @ (Part::End | Part::Broken)) => {
+                    let about = framing.about();
+                    if let About::Message(_) = about {
+                        let sound = unwrap.finish();
+                        let wrapped = matches!(about, About::Message(m) if m.kind == Kind::Chunk);
+                        if wrapped && !sound {
+                            event.clear();
+                        }
+                    }
+                    if end == Part::End {
+                        account.event(about, event);
+                    }
+                    event.clear();
+                    event.expect(account.dialect(), !account.guesses());
+                }
+            }
         }
     }
 
-    fn end(mut self, _: Outcome) {
-        if let Some(part) = self.framing.as_mut().and_then(Framing::finish) {
-            self.account.part(&part);
+    fn end(mut self, outcome: Outcome) {
+        let clean = outcome == Outcome::Completed;
+        self.account.ends(clean);
+        if let Some(framing) = &mut self.framing {
+            if framing.finish() {
+                self.account.event(framing.about(), &self.event);
+            }
         }
+        self.account.ended(clean);
     }
 }
 

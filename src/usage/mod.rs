@@ -27,18 +27,34 @@
 //!
 //! | what comes | what is made of it |
 //! |---|---|
-//! | a frame | is never copied; an event of which all bytes lie in one frame is not either |
-//! | an event without a word of interest | a search through its bytes, no parsing. Words are searched as everyone writes them, without escapes |
-//! | whatever comes | at most 1 MiB of an unfinished event is held, besides the last frame ([`UsageMeter::with_limit`]) |
-//! | a count | replaces what was said before: providers count up, they do not add |
-//! | a last event without its blank line | counts |
+//! | a frame | is read as it comes, and neither held nor copied: the same is found however the stream is cut into frames |
+//! | whole events without a word of interest | a search through their bytes, no parsing |
+//! | an event, or a JSON response, of any size | is read in constant memory, a few KiB: strings are searched for their end, whatever stands before the usage or behind it |
+//! | counts of the input, or of the output | replace together what was said of it before, since providers count up and do not add; noughts take nothing back |
+//! | a last event without its blank line | counts; at a clean end it may be the terminal one |
 //! | broken JSON, a wrong type, a negative count, a broken frame | is as if it had not come |
-//! | an event, or a JSON response, of more than 1 MiB | is skipped; [`Terminator::None`], since it may have been in there |
 //! | an error event of the provider's own | [`Usage::error_event`]; a finish reason `error` is one too |
 //! | a JSON response that is no stream | is read at its end, all the same; it has no terminator, and its `error` is no event |
 //! | another content type, a content coding | nothing is read |
 //! | the end of the body, whatever it is | the report stays as it is |
-//! | a client that leaves behind the terminator, or behind an error event, of a body that goes on | the [outcome](crate::exchange::Outcome) is `completed`, or `failed`: the stream itself had ended |
+//! | whatever comes behind a terminal event | is counted all the same, and changes nothing else: see below |
+//!
+//! # When a stream is whole
+//!
+//! By what it says itself; the first terminal event wins. [`TeeLayer::usage`] writes that into the [`Exchange`], where all layers
+//! find it, and [`TerminatorGuardLayer`] holds the stream to it.
+//!
+//! | what the stream has said | its body then | outcome |
+//! |---|---|---|
+//! | its dialect's terminator (below), or `[DONE]` in any dialect | ends, fails, hits a limit, is aborted or left: all the same | `completed` |
+//! | an error event, `response.failed`; a terminator behind a finish reason `error` | the same | `failed`, `upstream_error_event` |
+//! | of every answer that came, and of as many as were asked for ([`TeeRequestLayer::usage`]), why the model stopped; and none has gone on since | ends cleanly | `completed` |
+//! | the same | fails, hits a limit, is aborted or left | is told as ever: usage may follow a reason, and old models of Gemini give one with each chunk |
+//! | less than that | ends cleanly | `completed`; with [`TerminatorGuardLayer`] `truncated` |
+//! | nothing, in no known dialect or without events | ends cleanly | `completed` |
+//!
+//! An abort that comes behind the stream's own end answers `false`, as after any end. Who shares the answer of another request
+//! ([`replay`](crate::replay)) is told what the stream had said by where it has read.
 //!
 //! # How the counts are made alike
 //!
@@ -48,15 +64,18 @@
 //! | dialect | input | output | terminator |
 //! |---|---|---|---|
 //! | `openai_chat` | `prompt_tokens` | `completion_tokens`; with `reasoning_tokens` where the total says that they are apart (xAI) | `[DONE]` |
+//! | the same: embeddings, images, transcriptions, speech, runs of assistants | the same, or `input_tokens` | the same, or `output_tokens` | none that could be missing |
 //! | `openai_responses` | `input_tokens` | `output_tokens` | `response.completed`, `.incomplete`, `.failed`, `.cancelled` |
 //! | `anthropic` | `input_tokens` + `cache_read_input_tokens` + `cache_creation_input_tokens` | `output_tokens`, but not that of `message_start`, which is a placeholder | `message_stop` |
-//! | `gemini` | `promptTokenCount` + `toolUsePromptTokenCount` | `candidatesTokenCount` + `thoughtsTokenCount` | none; `seen` with the `finishReason` |
+//! | `gemini` | `promptTokenCount` + `toolUsePromptTokenCount` | `candidatesTokenCount` + `thoughtsTokenCount` | none; `seen` with the `finishReason` of every candidate, or a `blockReason` |
 //! | `ollama` | `prompt_eval_count`, absent when it was cached | `eval_count` | `"done": true` |
 //! | `cohere` | `tokens.input_tokens`; what is billed is another thing | `tokens.output_tokens` | `message-end` |
-//! | `bedrock_converse` | `inputTokens` + `cacheReadInputTokens` + `cacheWriteInputTokens` | `outputTokens` | none; `seen` with `messageStop` |
-//! | `bedrock_invoke` | the same of `amazon-bedrock-invocationMetrics`, of the model's own words, or of the head | the same | none; `seen` with the reason or the metrics |
+//! | `bedrock_converse` | `inputTokens` + `cacheReadInputTokens` + `cacheWriteInputTokens` | `outputTokens` | `metadata`; `seen` with `messageStop` |
+//! | `bedrock_invoke` | the same of `amazon-bedrock-invocationMetrics`, of the model's own words, or of the head | the same | `message_stop`, the metrics; `seen` with the reason |
 //!
-//! Where a provider contradicts itself the later wins. [`Certainty::Reported`] needs both, said when the model had finished.
+//! Where a provider contradicts itself the later wins. [`Certainty::Reported`] needs both, said when the model had finished; or the input
+//! alone where the provider says that it was all (`total_tokens` is `prompt_tokens`, Ollama's `embeddings`): an embedding has no
+//! output that could be missing.
 //!
 //! # Which dialect
 //!
@@ -65,8 +84,13 @@
 //! [`UsageReport`] as a fact in the [`Exchange`].
 
 mod account;
+mod asked;
+mod choices;
+mod closing;
 mod dialect;
 mod dialects;
+mod event;
+mod extract;
 mod framing;
 mod guard;
 mod include;
@@ -76,12 +100,12 @@ mod needles;
 mod report;
 #[cfg(test)]
 mod tests;
+mod unwrap;
 
 use http::request::Parts;
 
-#[cfg(feature = "replay")]
-pub(crate) use self::guard::HandedOn;
 pub use self::{
+    asked::RequestMeter,
     dialect::Dialect,
     guard::{
         MissingTerminator, TerminatorGuard, TerminatorGuardBody, TerminatorGuardLayer,
@@ -93,7 +117,10 @@ pub use self::{
     meter::UsageMeter,
     report::{Certainty, Terminator, Usage, UsageReport},
 };
-use crate::{exchange::Exchange, tee::TeeLayer};
+use crate::{
+    exchange::Exchange,
+    tee::{TeeLayer, TeeRequestLayer},
+};
 
 impl TeeLayer<()> {
     /// Reads the token usage of each response, and leaves the [`UsageReport`] as a fact in the [`Exchange`].
@@ -108,10 +135,30 @@ impl TeeLayer<()> {
     pub fn usage() -> TeeLayer<impl Fn(&Parts) -> UsageMeter + Clone> {
         TeeLayer::new(|request: &Parts| {
             let meter = UsageMeter::for_path(request.uri.path());
-            if let Some(exchange) = Exchange::get(&request.extensions) {
-                exchange.insert(meter.report());
+            match Exchange::get(&request.extensions) {
+                Some(exchange) => {
+                    exchange.insert(meter.report());
+                    meter.in_exchange(exchange)
+                }
+                None => meter,
             }
-            meter
+        })
+    }
+}
+
+impl TeeRequestLayer<()> {
+    /// Reads how many answers each request asks for (`n`, `generationConfig.candidateCount`), for
+    /// [`TeeLayer::usage`], which then knows when all of them are whole. Without this layer one answer is enough.
+    ///
+    /// ```
+    /// use tower_lifeline::tee::{TeeLayer, TeeRequestLayer};
+    ///
+    /// let layers = tower::ServiceBuilder::new().layer(TeeRequestLayer::usage()).layer(TeeLayer::usage());
+    /// # let _ = layers.service(());
+    /// ```
+    pub fn usage() -> TeeRequestLayer<impl Fn(&Parts) -> RequestMeter + Clone> {
+        TeeRequestLayer::new(|request: &Parts| {
+            RequestMeter::in_exchange(Exchange::get(&request.extensions).as_ref())
         })
     }
 }

@@ -1,31 +1,36 @@
-//! Tells at the cost of a search whether an event is worth parsing.
+//! Tells at the cost of a search whether events are worth reading.
 
 use memchr::memmem::Finder;
 
-/// What an event of interest has.
+/// What an event of interest has in its bytes, as everyone writes it, without escapes.
 pub(super) struct Needles(Vec<Finder<'static>>);
 
 impl Needles {
-    /// Each of them begins with the quote of a JSON string, so that the text of a model is never taken for one: a quote
-    /// inside of a string is written with an escape.
+    /// One that begins with the quote of a JSON string is never found in the text of a model, where a quote is written with an
+    /// escape.
     pub(super) fn new(needles: &[&'static str]) -> Self {
         Self(needles.iter().map(|needle| Finder::new(*needle)).collect())
     }
 
-    /// Whether one of them is there, and is not the name of a `null` or of a `false`.
-    pub(super) fn are_in(&self, json: &[u8]) -> bool {
+    /// Whether one of them is there, and is not the name of a `null` or of a `false` behind it on the same line.
+    pub(super) fn are_in(&self, events: &[u8]) -> bool {
         self.0.iter().any(|needle| {
-            let length = needle.needle().len();
-            let mut rest = json;
-            while let Some(at) = needle.find(rest) {
-                rest = &rest[at + length..];
-                let value = rest.trim_ascii_start().strip_prefix(b":").unwrap_or_default();
-                let value = value.trim_ascii_start();
-                if !value.starts_with(b"null") && !value.starts_with(b"false") {
-                    return true;
-                }
-            }
-            false
+            let mut behind =
+                needle.find_iter(events).map(|at| &events[at + needle.needle().len()..]);
+            behind.any(|rest| {
+                let value = value(rest).unwrap_or_default();
+                !value.starts_with(b"null") && !value.starts_with(b"false")
+            })
         })
     }
+}
+
+/// What follows the colon behind a name, if that is on the same line.
+pub(super) fn value(behind: &[u8]) -> Option<&[u8]> {
+    fn trimmed(text: &[u8]) -> &[u8] {
+        let blank = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        &text[blank..]
+    }
+    let behind = behind.strip_prefix(b"\"").unwrap_or(behind);
+    trimmed(behind).strip_prefix(b":").map(trimmed)
 }

@@ -33,8 +33,11 @@ pub struct Usage {
     pub certainty: Certainty,
     /// Whether the dialect's own end of the stream came.
     pub terminator: Terminator,
-    /// Whether an event of the stream itself told of a failure.
+    /// Whether an event of the stream itself told of a failure, before the stream's own end.
     pub error_event: bool,
+    /// Whether the stream is not whole by its own words, so that a clean end now would be one that came too early: its dialect
+    /// promised a terminator that has not come, and not every answer that it gives, or that was asked for, has its reason.
+    pub unfinished: bool,
 }
 
 /// How far the counts are to be trusted.
@@ -73,10 +76,9 @@ impl fmt::Display for Certainty {
 pub enum Terminator {
     /// It came.
     Seen,
-    /// It has not come: while the stream goes on, that it is not over; at a clean end, that it broke off.
+    /// It has not come. At a clean end [`Usage::unfinished`] tells whether the stream broke off, or is whole all the same.
     Missing,
-    /// There is none that could be missing: no known dialect, not a stream, nothing came at all, a dialect whose streams just
-    /// end (Gemini, Bedrock), or an event was too large to be read.
+    /// There is none that could be missing: no known dialect, not a stream, or nothing came at all.
     #[default]
     None,
 }
@@ -109,6 +111,7 @@ impl UsageReport {
         lock(&self.0).clone()
     }
 
+    #[cfg(feature = "replay")]
     /// Looks at what is known, without a copy of it.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&Usage) -> R) -> R {
         look(&lock(&self.0))

@@ -1,6 +1,9 @@
 """What stands around an SDK: an upstream that serves a fixture, and the real proxy before it."""
 
 import json
+import os
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -8,6 +11,36 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.request import Request, urlopen
 
 LIMIT = 10
+
+
+def chunk(handler, piece):
+    handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+    handler.wfile.flush()
+
+
+def closes_late(handler):
+    time.sleep(0.5)
+    handler.wfile.write(b"0\r\n\r\n")
+
+
+def resets(handler):
+    time.sleep(0.1)  # What has not arrived is lost with a reset.
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    os.close(handler.connection.detach())
+
+
+def breaks_off(handler):
+    pass  # Its connection is closed, without the last chunk.
+
+
+def stays_open(handler):
+    time.sleep(LIMIT)
+
+
+def sends_comments(handler):
+    while True:
+        chunk(handler, b": alive\n\n")
+        time.sleep(0.05)
 
 
 class Upstream:
@@ -38,10 +71,10 @@ class Upstream:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def serve(self, content_type, pieces, status=200, pause=0.0, behind=0, until=None, broken=False):
+    def serve(self, content_type, pieces, status=200, pause=0.0, behind=0, until=None, broken=False, then=None):
         """Serves these pieces from now on, each as a chunk of its own.
 
-        Pauses behind one of them (behind the head if it is -1), or goes on only until the event `until` and then stalls, or breaks off without an end.
+        Pauses behind one of them (behind the head if it is -1), or goes on only until the event `until` and then stalls, or breaks off without an end, or does `then` in place of an end.
         """
 
         def play(handler):
@@ -55,11 +88,13 @@ class Upstream:
             for number, piece in enumerate(pieces):
                 if until and until.wait(0.15):
                     time.sleep(LIMIT)
-                end = b"0\r\n\r\n" if number + 1 == len(pieces) and not broken else b""
+                end = b"0\r\n\r\n" if number + 1 == len(pieces) and not broken and not then else b""
                 handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) + end)
                 handler.wfile.flush()
                 # A moment between two, so that they are not one read of the proxy's.
                 time.sleep(pause if number == behind else 0.002)
+            if then:
+                then(handler)
 
         self.asked.clear()
         self.play = play

@@ -131,6 +131,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
         .layer(UploadLayer::new())
         .layer(choices::replay(&options, &captured))
         .layer(TerminatorGuardLayer)
+        .layer(TeeRequestLayer::usage())
         .layer(TeeLayer::usage())
         .layer(TeeLayer::new(books.gaps()))
         .layer(CoalesceLayer::new(options.coalesce.unwrap_or(0)))

@@ -177,7 +177,7 @@ impl Flight {
         // Of what the leader's exchange says only this can hold for others, and only as long as it is one of them.
         let cause = said.or_else(|| self.leader.cause().filter(|_| leader_reads));
         let cause = cause.filter(|cause| cause.outcome() == Outcome::Failed);
-        let cause = cause.or_else(|| report.as_ref()?.told_end());
+        let cause = cause.or_else(|| self.leader.said().end);
         Told { cause, terminator: report.map(|report| report.look(|usage| usage.terminator)) }
     }
 

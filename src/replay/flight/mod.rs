@@ -30,7 +30,7 @@ use crate::{
     exchange::{Cause, Exchange, Outcome},
     log::{Cursor, Share},
     tee::Budget,
-    usage::{HandedOn, UsageReport},
+    usage::UsageReport,
 };
 
 /// The calls that run, each under the key of its request. Who comes while one can be joined joins it.
@@ -208,7 +208,6 @@ impl Flight {
     fn bill(state: &State, from: &Exchange) {
         if let Some(payer) = state.payer().filter(|payer| payer.id() != from.id()) {
             if let Some(report) = from.take::<UsageReport>() {
-                from.insert(HandedOn(report.clone()));
                 payer.insert(report);
             }
         }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     cut::lock,
     error::{BoxError, ErrorChain},
-    exchange::{AtItsPace, Cause, Exchange},
+    exchange::{Cause, Exchange},
     replay::{Key, Recorded, error::FellBehind},
     usage::Terminator,
 };
@@ -110,7 +110,7 @@ impl Seat {
     fn heard(&self) {
         let Told { cause, terminator } = self.flight.told();
         if let Some(cause) = cause {
-            self.exchange.insert(AtItsPace(Some(cause)));
+            self.exchange.hear(Some(cause));
         }
         if terminator == Some(Terminator::Seen) {
             self.exchange.insert(Terminator::Seen);

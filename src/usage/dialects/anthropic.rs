@@ -29,24 +29,29 @@ pub(super) const STARTED: Node = Node::Object(&[
     ),
 ]);
 
-pub(super) const STOPPED: Node = Node::Object(&[("stop_reason", Node::Text(Text::Finish))]);
+/// Of `message_delta`, and of `content_block_delta`.
+pub(super) const DELTA: Node = Node::Object(&[
+    ("stop_reason", Node::Text(Text::Finish)),
+    ("text", Node::Content),
+    ("thinking", Node::Content),
+    ("partial_json", Node::Content),
+]);
 
 const MEMBERS: Members = &[
     ("type", Node::Text(Text::Kind)),
     ("message", STARTED),
-    ("delta", STOPPED),
+    ("delta", DELTA),
     ("usage", USAGE), // Of `message_delta`, or the whole message.
     ("model", Node::Text(Text::Model)),
     ("stop_reason", Node::Text(Text::Finish)),
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    // `message_start`, `message_delta`, `message_stop`.
-    needles: LazyLock::new(|| Needles::new(&["\"message_"])),
+    needles: LazyLock::new(|| Needles::new(&["\"usage\"", "\"stop_reason\"", "\"message_stop\""])),
     members: MEMBERS,
     finish,
     ends: |found| found.text(Text::Kind) == Some("message_stop"),
-    has_terminator: true,
+    ends_with_reason: false,
     input: input_and_cache,
     output,
 };

@@ -2,19 +2,25 @@
 
 use std::sync::LazyLock;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-
 use super::{Grammar, anthropic, finish, input_and_cache, output};
 use crate::usage::{
-    members::{Count, Found, Members, Node, Text},
+    members::{Count, Mark, Node, Text},
     needles::Needles,
 };
+
+/// Of `contentBlockDelta`.
+const DELTA: Node = Node::Object(&[
+    ("text", Node::Content),
+    ("toolUse", Node::Content),
+    ("reasoningContent", Node::Content),
+]);
 
 /// The messages `messageStop` and `metadata`, or the whole response.
 pub(in crate::usage) static CONVERSE: Grammar = Grammar {
     needles: LazyLock::new(|| Needles::new(&["\"usage\"", "\"stopReason\""])),
     members: &[
         ("stopReason", Node::Text(Text::Finish)),
+        ("delta", DELTA),
         (
             "usage",
             Node::Object(&[
@@ -26,8 +32,8 @@ pub(in crate::usage) static CONVERSE: Grammar = Grammar {
         ),
     ],
     finish,
-    ends: |found| found.text(Text::Finish).is_some() || found.counts.any(),
-    has_terminator: false,
+    ends: |_| false, // It is `metadata`, which is the name of a message.
+    ends_with_reason: true,
     input: input_and_cache,
     output,
 };
@@ -52,7 +58,8 @@ pub(in crate::usage) static INVOKE: Grammar = Grammar {
     needles: LazyLock::new(|| {
         Needles::new(&[
             "\"amazon-bedrock-invocationMetrics\"",
-            "\"message_",
+            "\"metadata\"",
+            "\"message_stop\"",
             "\"usage\"",
             "\"stop_reason\"",
             "\"stopReason\"",
@@ -64,7 +71,7 @@ pub(in crate::usage) static INVOKE: Grammar = Grammar {
         // Bedrock's own, in the last chunk of every model.
         (
             "amazon-bedrock-invocationMetrics",
-            Node::Object(&[
+            Node::Last(&[
                 ("inputTokenCount", Node::Count(Count::Input)),
                 ("outputTokenCount", Node::Count(Count::Output)),
                 ("cacheReadInputTokenCount", Node::Count(Count::Cached)),
@@ -75,11 +82,13 @@ pub(in crate::usage) static INVOKE: Grammar = Grammar {
         ("model", Node::Text(Text::Model)),
         // Anthropic, and Llama's reason.
         ("message", anthropic::STARTED),
-        ("delta", anthropic::STOPPED),
+        ("type", Node::Text(Text::Kind)),
+        ("delta", anthropic::DELTA),
         ("stop_reason", FINISH),
         // Nova.
         ("messageStop", Node::Object(&[("stopReason", FINISH)])),
-        ("metadata", Node::Object(&[("usage", USAGE)])),
+        ("contentBlockDelta", Node::Object(&[("delta", DELTA)])),
+        ("metadata", Node::Last(&[("usage", USAGE)])),
         ("stopReason", FINISH),
         // Mistral and OpenAI.
         ("choices", Node::Object(&[("finish_reason", FINISH), ("stop_reason", FINISH)])),
@@ -87,20 +96,13 @@ pub(in crate::usage) static INVOKE: Grammar = Grammar {
         // Titan.
         ("results", Node::Object(&[("completionReason", FINISH)])),
         ("completionReason", FINISH),
+        // Llama, Titan.
+        ("generation", Node::Content),
+        ("outputText", Node::Content),
     ],
     finish,
-    ends: |found| found.text(Text::Finish).is_some() || found.counts.get(Count::Output).is_some(),
-    has_terminator: false,
+    ends: |found| found.text(Text::Kind) == Some("message_stop") || found.has(Mark::Last),
+    ends_with_reason: true,
     input: input_and_cache,
     output,
 };
-
-const CHUNK: Members = &[("bytes", Node::Text(Text::Other))];
-
-/// The model's own words in a `chunk`.
-pub(in crate::usage) fn unwrap_chunk(payload: &[u8], words: &mut Vec<u8>) -> bool {
-    words.clear();
-    let chunk = Found::read(payload, CHUNK);
-    let bytes = chunk.as_ref().and_then(|chunk| chunk.text(Text::Other));
-    bytes.is_some_and(|bytes| STANDARD.decode_vec(bytes, words).is_ok())
-}

@@ -29,11 +29,11 @@ const MEMBERS: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| Needles::new(&["\"message-end\""])),
+    needles: LazyLock::new(|| Needles::new(&["\"message-end\"", "\"finish_reason\"", "\"usage\""])),
     members: MEMBERS,
     finish,
     ends: |found| found.text(Text::Kind) == Some("message-end"),
-    has_terminator: true,
+    ends_with_reason: false,
     input,
     output,
 };

@@ -10,7 +10,14 @@ use crate::usage::{
 
 const MEMBERS: Members = &[
     ("modelVersion", Node::Text(Text::Model)),
-    ("candidates", Node::Object(&[("finishReason", Node::Text(Text::Finish))])),
+    (
+        "candidates",
+        Node::Choice(&[
+            ("index", Node::Index),
+            ("finishReason", Node::Text(Text::Finish)),
+            ("content", Node::Object(&[("parts", Node::Object(PART))])),
+        ]),
+    ),
     // A prompt that was refused has no candidates.
     ("promptFeedback", Node::Object(&[("blockReason", Node::Text(Text::Finish))])),
     (
@@ -25,14 +32,23 @@ const MEMBERS: Members = &[
     ),
 ];
 
+const PART: Members = &[
+    ("text", Node::Content),
+    ("functionCall", Node::Content),
+    ("inlineData", Node::Content),
+    ("fileData", Node::Content),
+    ("executableCode", Node::Content),
+    ("codeExecutionResult", Node::Content),
+];
+
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
     needles: LazyLock::new(|| {
         Needles::new(&["\"usageMetadata\"", "\"finishReason\"", "\"blockReason\""])
     }),
     members: MEMBERS,
     finish,
-    ends: |found| found.text(Text::Finish).is_some(),
-    has_terminator: false,
+    ends: |_| false, // Usage may follow the reason, and old models give one with every chunk.
+    ends_with_reason: true,
     input: |counts| counts.sum(Count::Input, &[Count::ToolInput]),
     output,
 };

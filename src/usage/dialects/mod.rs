@@ -17,23 +17,23 @@ use super::{
 
 /// What a dialect says where.
 pub(super) struct Grammar {
-    /// An event without any of these says nothing that is not known.
+    /// Names and types: one of them is on the way to each of the `members`, but for the model and what only matters with them.
     pub(super) needles: LazyLock<Needles>,
     /// Where it is, in an event and in a whole response.
     pub(super) members: Members,
     /// Why the model stopped.
-    pub(super) finish: for<'f> fn(&'f Found<'_>) -> Option<&'f str>,
-    /// Whether this event is the end.
-    pub(super) ends: fn(&Found<'_>) -> bool,
-    /// Whether a stream without its end broke off.
-    pub(super) has_terminator: bool,
+    pub(super) finish: for<'f> fn(&'f Found) -> Option<&'f str>,
+    /// Whether this event is the end: what comes behind it changes nothing.
+    pub(super) ends: fn(&Found) -> bool,
+    /// The reason why the model stopped is all that its streams say of their end, though more may follow.
+    pub(super) ends_with_reason: bool,
     /// All input.
     pub(super) input: fn(&Counts) -> Option<u64>,
     /// All output.
     pub(super) output: fn(&Counts) -> Option<u64>,
 }
 
-fn finish<'f>(found: &'f Found<'_>) -> Option<&'f str> {
+fn finish<'f>(found: &'f Found) -> Option<&'f str> {
     found.text(Text::Finish)
 }
 

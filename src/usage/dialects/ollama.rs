@@ -12,16 +12,25 @@ const MEMBERS: Members = &[
     ("model", Node::Text(Text::Model)),
     ("done", Node::Mark(Mark::Done)),
     ("done_reason", Node::Text(Text::Finish)),
+    ("embeddings", Node::Mark(Mark::Embeddings)),
     ("prompt_eval_count", Node::Count(Count::Input)), // Absent when all of it was cached.
     ("eval_count", Node::Count(Count::Output)),
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| Needles::new(&["\"done\""])),
+    needles: LazyLock::new(|| {
+        Needles::new(&[
+            "\"done\"",
+            "\"done_reason\"",
+            "\"prompt_eval_count\"",
+            "\"eval_count\"",
+            "\"embeddings\"",
+        ])
+    }),
     members: MEMBERS,
     finish,
     ends: |found| found.has(Mark::Done),
-    has_terminator: true,
+    ends_with_reason: false,
     input,
     output,
 };

@@ -1,10 +1,10 @@
-//! OpenAI's chat completions and what looks like them.
+//! OpenAI's chat completions and what looks like them; and what else of OpenAI's says what it cost.
 
 use std::sync::LazyLock;
 
 use super::{Grammar, finish, input};
 use crate::usage::{
-    members::{Count, Counts, Members, Node, Text},
+    members::{Count, Counts, Found, Members, Node, Text},
     needles::Needles,
 };
 
@@ -25,13 +25,32 @@ const USAGE: Node = Node::Object(&[
         "completion_tokens_details",
         Node::Object(&[("reasoning_tokens", Node::Count(Count::Reasoning))]),
     ),
+    // Images, transcriptions, speech.
+    ("input_tokens", Node::Count(Count::Input)),
+    ("output_tokens", Node::Count(Count::Output)),
+    ("input_tokens_details", Node::Object(&[("cached_tokens", Node::Count(Count::Cached))])),
+]);
+
+/// What one of the answers says.
+const DELTA: Node = Node::Object(&[
+    ("content", Node::Content),
+    ("reasoning_content", Node::Content),
+    ("reasoning", Node::Content),
+    ("refusal", Node::Content),
+    ("tool_calls", Node::Content),
+    ("function_call", Node::Content),
+    ("audio", Node::Content),
 ]);
 
 const MEMBERS: Members = &[
     ("model", Node::Text(Text::Model)),
+    ("object", Node::Text(Text::Other)),
     (
         "choices",
-        Node::Object(&[
+        Node::Choice(&[
+            ("index", Node::Index),
+            ("delta", DELTA),
+            ("text", Node::Content), // Of the older completions.
             ("finish_reason", Node::Text(Text::Finish)),
             ("usage", USAGE), // Moonshot.
         ]),
@@ -45,10 +64,15 @@ pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
     members: MEMBERS,
     finish,
     ends: |_| false, // It is `[DONE]`, which is no JSON.
-    has_terminator: true,
+    ends_with_reason: false,
     input,
     output,
 };
+
+/// What is no chat says its usage once, with its last event; but a step of an assistant's run is not the run.
+pub(in crate::usage) fn is_of_all(found: &Found) -> bool {
+    found.text(Text::Other) != Some("thread.run.step")
+}
 
 /// xAI leaves thoughts out of the completion, and its total says so.
 fn output(counts: &Counts) -> Option<u64> {

@@ -36,23 +36,33 @@ const RESPONSE: Members = &[
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
     // Only the first events and the last have a response in them.
-    needles: LazyLock::new(|| Needles::new(&["\"response\""])),
+    needles: LazyLock::new(|| {
+        Needles::new(&[
+            "\"response\"",
+            "\"response.completed\"",
+            "\"response.incomplete\"",
+            "\"response.cancelled\"",
+            "\"status\"",
+            "\"incomplete_details\"",
+            "\"usage\"",
+        ])
+    }),
     members: MEMBERS,
     finish,
     ends,
-    has_terminator: true,
+    ends_with_reason: false,
     input,
     output,
 };
 
-fn ends(found: &Found<'_>) -> bool {
+fn ends(found: &Found) -> bool {
     let last =
         ["response.completed", "response.incomplete", "response.failed", "response.cancelled"];
     found.text(Text::Kind).is_some_and(|kind| last.contains(&kind))
 }
 
 /// Why it is incomplete, else how it stands.
-fn finish<'f>(found: &'f Found<'_>) -> Option<&'f str> {
+fn finish<'f>(found: &'f Found) -> Option<&'f str> {
     let status = found.text(Text::Other);
     let over = status.filter(|status| !["in_progress", "queued"].contains(status));
     over.and(found.text(Text::Finish)).or(over)

@@ -1,139 +1,178 @@
 //! Reads `application/vnd.amazon.eventstream`, the framing of Bedrock.
 //!
 //! By hand, since the field's own crate, aws-smithy-eventstream, needs a newer Rust than this one and brings the types of
-//! AWS's runtime with it; and it copies every message.
+//! AWS's runtime with it; and it holds every message whole.
 
-use std::ops::Range;
-
-use bytes::{Buf, Bytes};
+use crc32fast::Hasher;
 
 use super::Part;
-use crate::sse::Joined;
 
 /// Length of the message, length of its headers, and the checksum of these two.
 const PRELUDE: usize = 12;
 const CHECKSUM: usize = 4;
 
-/// Reads messages, each of at most so many bytes. One that lies in one chunk is not copied.
-#[derive(Debug)]
+/// Headers are the one thing that is held of a message, and this is as much as the format allows.
+const HEADERS: usize = 128 * 1024;
+
+#[derive(Debug, Default)]
 pub(in crate::usage) struct Frames {
-    message: Option<Joined>,
-    /// Bytes of the message that have to be there next: its prelude, then all of it.
-    want: usize,
-    /// Bytes of a message that was too large.
-    skip: usize,
-    limit: usize,
+    state: State,
+    /// What has to be read in one piece.
+    held: Vec<u8>,
+    headers: usize,
+    /// Bytes of the payload that are still to come.
+    payload: usize,
+    checksum: Hasher,
+    message: Message,
+    /// Its lengths contradict each other.
+    broken: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    #[default]
+    Prelude,
+    Headers,
+    Payload,
+    Checksum,
     /// A prelude was broken: nobody knows where the next message begins.
-    lost: bool,
+    Lost,
+}
+
+/// What the headers of a message say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::usage) struct Message {
+    pub(in crate::usage) kind: Kind,
+    pub(in crate::usage) failed: bool,
+}
+
+/// The types of messages that matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::usage) enum Kind {
+    #[default]
+    Other,
+    /// A model's own words, wrapped.
+    Chunk,
+    /// The last one of Converse.
+    Metadata,
 }
 
 impl Frames {
-    pub(super) const fn new(limit: usize) -> Self {
-        Self { message: None, want: PRELUDE, skip: 0, limit, lost: false }
-    }
-
-    pub(super) fn next(&mut self, chunk: &mut Bytes) -> Option<Part> {
+    pub(super) fn next(&mut self, chunk: &[u8], at: &mut usize) -> Option<Part> {
         loop {
-            let skipped = self.skip.min(chunk.len());
-            chunk.advance(skipped);
-            self.skip -= skipped;
-            if self.lost {
-                chunk.clear();
-            }
-            if chunk.is_empty() {
-                return None;
-            }
-            let held = self.message.as_ref().map_or(0, Joined::len);
-            let whole = held == 0 && chunk.len() >= self.want;
-            if whole && self.want == PRELUDE {
-                if self.prelude(&chunk[..PRELUDE], 0) {
-                    return Some(Part::TooLarge);
+            match self.state {
+                State::Prelude => {
+                    self.hold(PRELUDE, chunk, at)?;
+                    self.prelude();
                 }
-                continue;
-            }
-            let piece = chunk.split_to((self.want - held).min(chunk.len()));
-            match &mut self.message {
-                Some(message) => message.push(&piece),
-                message => *message = Some(Joined::new(piece)),
-            }
-            let Some(message) = self.message.take_if(|message| message.len() == self.want) else {
-                return None; // The chunk is read.
-            };
-            if self.want == PRELUDE {
-                if self.prelude(message.as_slice(), PRELUDE) {
-                    return Some(Part::TooLarge);
+                State::Headers => {
+                    self.hold(self.headers, chunk, at)?;
+                    self.checksum.update(&self.held);
+                    self.message = Message::read(&self.held);
+                    self.held.clear();
+                    self.state = State::Payload;
                 }
-                self.message = (self.want > PRELUDE).then_some(message);
-                continue;
-            }
-            self.want = PRELUDE;
-            if let Some(frame) = Frame::read(message.into_bytes()) {
-                return Some(Part::Frame(frame));
+                State::Payload if self.payload == 0 => self.state = State::Checksum,
+                State::Payload => {
+                    let start = *at;
+                    let rest = chunk.get(start..).filter(|rest| !rest.is_empty())?;
+                    let piece = &rest[..rest.len().min(self.payload)];
+                    self.checksum.update(piece);
+                    self.payload -= piece.len();
+                    *at += piece.len();
+                    if !self.broken {
+                        let wrapped = self.message.kind == Kind::Chunk;
+                        let range = start..*at;
+                        return Some(if wrapped {
+                            Part::Wrapped(range)
+                        } else {
+                            Part::Text(range)
+                        });
+                    }
+                }
+                State::Checksum => {
+                    self.hold(CHECKSUM, chunk, at)?;
+                    let checksum = std::mem::take(&mut self.checksum).finalize();
+                    let sound = number(&self.held, 0) == checksum as usize && !self.broken;
+                    self.held.clear();
+                    self.state = State::Prelude;
+                    return Some(if sound { Part::End } else { Part::Broken });
+                }
+                State::Lost => {
+                    *at = chunk.len();
+                    return None;
+                }
             }
         }
     }
 
-    /// Reads the prelude of a message of which `held` bytes are taken, and returns whether it is too large.
-    fn prelude(&mut self, prelude: &[u8], held: usize) -> bool {
-        let length = number(prelude, 0);
-        let sound = number(prelude, 8) == crc32fast::hash(&prelude[..8]) as usize;
-        self.lost = !sound || length < PRELUDE + CHECKSUM;
-        let too_large = !self.lost && length > self.limit;
-        if too_large {
-            self.skip = length - held;
-        } else if !self.lost {
-            self.want = length;
+    /// Takes what is missing of so many bytes. `None`: it is not all there.
+    fn hold(&mut self, want: usize, chunk: &[u8], at: &mut usize) -> Option<()> {
+        let rest = chunk.get(*at..)?;
+        let taken = rest.len().min(want - self.held.len());
+        self.held.extend_from_slice(&rest[..taken]);
+        *at += taken;
+        (self.held.len() == want).then_some(())
+    }
+
+    fn prelude(&mut self) {
+        let (length, headers) = (number(&self.held, 0), number(&self.held, 4));
+        let sound = number(&self.held, 8) == crc32fast::hash(&self.held[..8]) as usize;
+        if !sound || length < PRELUDE + CHECKSUM {
+            self.state = State::Lost;
+            return;
         }
-        too_large
+        self.checksum.update(&self.held);
+        self.held.clear();
+        let content = length - PRELUDE - CHECKSUM;
+        self.broken = headers > content.min(HEADERS);
+        self.headers = if self.broken { 0 } else { headers };
+        self.payload = content - self.headers;
+        self.state = State::Headers;
+    }
+
+    /// Of the message that is over.
+    pub(super) const fn message(&self) -> Message {
+        self.message
     }
 }
 
-/// One message, whole and with the right checksum.
-#[derive(Debug)]
-pub(in crate::usage) struct Frame {
-    message: Bytes,
-    headers: Range<usize>,
+impl Message {
+    fn read(headers: &[u8]) -> Self {
+        let kind = match text(headers, b":event-type") {
+            Some(b"chunk") => Kind::Chunk,
+            Some(b"metadata") => Kind::Metadata,
+            _ => Kind::Other,
+        };
+        let failed = matches!(text(headers, b":message-type"), Some(b"exception" | b"error"));
+        Self { kind, failed }
+    }
 }
 
-impl Frame {
-    /// `None`: it is broken. The next one can be read all the same.
-    fn read(message: Bytes) -> Option<Self> {
-        let end = message.len() - CHECKSUM;
-        let headers = PRELUDE..PRELUDE.checked_add(number(&message, 4))?;
-        let sound = crc32fast::hash(&message[..end]) as usize == number(&message, end);
-        (sound && headers.end <= end).then_some(Self { message, headers })
-    }
-
-    /// A header that is a text.
-    pub(in crate::usage) fn header(&self, name: &str) -> Option<&str> {
-        let mut headers = &self.message[self.headers.clone()];
-        loop {
-            let (length, rest) = headers.split_first()?;
-            let (this, rest) = rest.split_at_checked(usize::from(*length))?;
-            let (kind, rest) = rest.split_first()?;
-            let (length, rest) = match kind {
-                0 | 1 => (0, rest),
-                2 => (1, rest),
-                3 => (2, rest),
-                4 => (4, rest),
-                5 | 8 => (8, rest),
-                6 | 7 => {
-                    let (length, rest) = rest.split_at_checked(2)?;
-                    (usize::from(u16::from_be_bytes([length[0], length[1]])), rest)
-                }
-                9 => (16, rest),
-                _ => return None,
-            };
-            let (value, rest) = rest.split_at_checked(length)?;
-            if *kind == 7 && this == name.as_bytes() {
-                return std::str::from_utf8(value).ok();
+/// A header that is a text.
+fn text<'h>(mut headers: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
+    loop {
+        let (length, rest) = headers.split_first()?;
+        let (this, rest) = rest.split_at_checked(usize::from(*length))?;
+        let (kind, rest) = rest.split_first()?;
+        let (length, rest) = match kind {
+            0 | 1 => (0, rest),
+            2 => (1, rest),
+            3 => (2, rest),
+            4 => (4, rest),
+            5 | 8 => (8, rest),
+            6 | 7 => {
+                let (length, rest) = rest.split_at_checked(2)?;
+                (usize::from(u16::from_be_bytes([length[0], length[1]])), rest)
             }
-            headers = rest;
+            9 => (16, rest),
+            _ => return None,
+        };
+        let (value, rest) = rest.split_at_checked(length)?;
+        if *kind == 7 && this == name {
+            return Some(value);
         }
-    }
-
-    pub(in crate::usage) fn payload(&self) -> &[u8] {
-        &self.message[self.headers.end..self.message.len() - CHECKSUM]
+        headers = rest;
     }
 }
 

@@ -1,21 +1,25 @@
-//! Takes a stream apart into what it is made of.
+//! Takes a stream apart into what it is made of, as its bytes come: nothing is held but a line's first bytes, or the head of a
+//! binary message.
 
+mod events;
 mod frames;
 mod lines;
 mod medium;
 mod values;
 
-use bytes::Bytes;
+use std::ops::Range;
 
-pub(super) use self::{frames::Frame, medium::Medium};
-use self::{frames::Frames, lines::JsonLines, values::Values};
-use crate::sse::{Decoded, DecodedEvent, Decoder};
+use self::{events::Events, frames::Frames, lines::JsonLines, values::Values};
+pub(super) use self::{
+    frames::{Kind, Message},
+    medium::Medium,
+};
 
 /// How a stream is made up.
 #[derive(Debug)]
 pub(super) enum Framing {
     /// Server-sent events.
-    Events(Decoder),
+    Events(Events),
     /// One JSON value on each line.
     Lines(JsonLines),
     /// One JSON object, or an array of them.
@@ -25,54 +29,84 @@ pub(super) enum Framing {
 }
 
 /// What was read.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    Event(DecodedEvent),
-    Json(Bytes),
-    Frame(Frame),
-    /// Something is larger than the limit, and is skipped.
-    TooLarge,
+    /// These bytes of the chunk are of the event's text.
+    Text(Range<usize>),
+    /// They begin a line of it that is not the first.
+    Line(Range<usize>),
+    /// They are of what a `chunk` of Bedrock has its text wrapped in.
+    Wrapped(Range<usize>),
+    /// The event is over.
+    End,
+    /// It is over, and broken.
+    Broken,
+}
+
+/// What an event has besides its text.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About<'a> {
+    /// Its type.
+    Event(&'a str),
+    Json,
+    Message(Message),
 }
 
 impl Framing {
-    pub(super) const fn events(limit: usize) -> Self {
-        Self::Events(Decoder::with_limit(limit))
+    pub(super) fn events() -> Self {
+        Self::Events(Events::default())
     }
 
-    pub(super) const fn lines(limit: usize) -> Self {
-        Self::Lines(JsonLines::new(limit))
+    pub(super) const fn lines() -> Self {
+        Self::Lines(JsonLines::new())
     }
 
-    pub(super) const fn values(limit: usize) -> Self {
-        Self::Values(Values::new(limit))
+    pub(super) const fn values() -> Self {
+        Self::Values(Values::new())
     }
 
-    pub(super) const fn frames(limit: usize) -> Self {
-        Self::Frames(Frames::new(limit))
+    pub(super) fn frames() -> Self {
+        Self::Frames(Frames::default())
     }
 
-    /// Reads on in `chunk`, and leaves in it what follows. `None`: all of it is read.
-    pub(super) fn next(&mut self, chunk: &mut Bytes) -> Option<Part> {
+    /// Reads on in `chunk` from `at`, which moves behind what was read. `None`: all of it is read.
+    pub(super) fn next(&mut self, chunk: &[u8], at: &mut usize) -> Option<Part> {
         match self {
-            Self::Events(decoder) => decoder.decode(chunk).map(Part::from),
-            Self::Lines(lines) => lines.next(chunk),
-            Self::Values(values) => values.next(chunk),
-            Self::Frames(frames) => frames.next(chunk),
+            Self::Events(events) => events.next(chunk, at),
+            Self::Lines(lines) => lines.next(chunk, at),
+            Self::Values(values) => values.next(chunk, at),
+            Self::Frames(frames) => frames.next(chunk, at),
+        }
+    }
+
+    /// Of the event that is over.
+    pub(super) fn about(&self) -> About<'_> {
+        match self {
+            Self::Events(events) => About::Event(events.event_type()),
+            Self::Lines(_) | Self::Values(_) => About::Json,
+            Self::Frames(frames) => About::Message(frames.message()),
         }
     }
 
     /// Whether `chunk` would be whole events and nothing else, so that it may be left out.
     pub(super) fn is_aligned(&self, chunk: &[u8]) -> bool {
-        let Self::Events(decoder) = self else { return false };
-        (chunk.ends_with(b"\n\n") || chunk.ends_with(b"\r\n\r\n")) && decoder.is_between_events()
+        match self {
+            Self::Events(events) => {
+                (chunk.ends_with(b"\n\n") || chunk.ends_with(b"\r\n\r\n"))
+                    && events.is_between_events()
+            }
+            Self::Lines(lines) => chunk.ends_with(b"\n") && lines.is_between_lines(),
+            Self::Values(_) | Self::Frames(_) => false,
+        }
     }
 
-    /// Takes what lacks its end: a stream that was cut may still have said all of it.
-    pub(super) fn finish(&mut self) -> Option<Part> {
+    /// Ends the stream, and returns whether that ends an event which lacks its end: a stream that was cut may still have said
+    /// all of it.
+    pub(super) fn finish(&mut self) -> bool {
         match self {
-            Self::Events(decoder) => decoder.finish().map(Part::from),
+            Self::Events(events) => events.finish(),
             Self::Lines(lines) => lines.finish(),
-            Self::Values(_) | Self::Frames(_) => None, // They end with their last byte.
+            Self::Values(_) | Self::Frames(_) => false, // They end with their last byte.
         }
     }
 
@@ -81,15 +115,6 @@ impl Framing {
         match self {
             Self::Values(values) => values.in_array(),
             Self::Events(_) | Self::Lines(_) | Self::Frames(_) => true,
-        }
-    }
-}
-
-impl From<Decoded> for Part {
-    fn from(decoded: Decoded) -> Self {
-        match decoded {
-            Decoded::Event(event) => Self::Event(event),
-            Decoded::TooLarge => Self::TooLarge,
         }
     }
 }

@@ -1,24 +1,19 @@
-//! Reads JSON that comes in pieces: one object, or an array of them.
+//! Reads JSON that is one object, or an array of them.
 
-use bytes::{Buf, Bytes};
 use memchr::{memchr, memchr2, memchr3};
 
 use super::Part;
-use crate::sse::Joined;
 
-/// Finds objects, each of at most so many bytes, by their braces and strings and nothing else. One that lies in one chunk
-/// is not copied.
+/// Finds objects by their braces and strings and nothing else, so that one that is broken is not the end of the others.
 #[derive(Debug)]
 pub(in crate::usage) struct Values {
-    object: Option<Joined>,
     /// Braces that are open.
-    depth: usize,
+    depth: u64,
     string: Text,
     /// `None`: nothing has begun yet.
     array: Option<bool>,
-    limit: usize,
-    /// The object was too large: its rest is skipped.
-    skipping: bool,
+    /// The last brace was closed.
+    ended: bool,
 }
 
 /// Where in a string it is.
@@ -31,59 +26,31 @@ enum Text {
 }
 
 impl Values {
-    pub(super) const fn new(limit: usize) -> Self {
-        let string = Text::Outside;
-        Self { object: None, depth: 0, string, array: None, limit, skipping: false }
+    pub(super) const fn new() -> Self {
+        Self { depth: 0, string: Text::Outside, array: None, ended: false }
     }
 
     pub(super) const fn in_array(&self) -> bool {
         matches!(self.array, Some(true))
     }
 
-    pub(super) fn next(&mut self, chunk: &mut Bytes) -> Option<Part> {
-        loop {
-            if self.depth == 0 {
-                let start = memchr(b'{', chunk);
-                let before = &chunk[..start.unwrap_or(chunk.len())];
-                if self.array.is_none() {
-                    let array = before.contains(&b'[');
-                    self.array = (array || start.is_some()).then_some(array);
-                }
-                let Some(start) = start else {
-                    chunk.clear();
-                    return None;
-                };
-                chunk.advance(start);
-            }
-            let length = self.follow(chunk);
-            let piece = chunk.split_to(length);
-            if let Some(too_large) = self.take(piece) {
-                return Some(too_large);
-            }
-            if self.depth > 0 {
-                return None; // The chunk is read.
-            }
-            self.skipping = false;
-            if let Some(object) = self.object.take() {
-                return Some(Part::Json(object.into_bytes()));
-            }
+    pub(super) fn next(&mut self, chunk: &[u8], at: &mut usize) -> Option<Part> {
+        if std::mem::take(&mut self.ended) {
+            return Some(Part::End);
         }
-    }
-
-    fn take(&mut self, piece: Bytes) -> Option<Part> {
-        if self.skipping || piece.is_empty() {
-            return None;
+        let rest = chunk.get(*at..)?;
+        if self.depth == 0 {
+            let start = memchr(b'{', rest);
+            let before = &rest[..start.unwrap_or(rest.len())];
+            if self.array.is_none() {
+                let array = before.contains(&b'[');
+                self.array = (array || start.is_some()).then_some(array);
+            }
+            *at += before.len();
         }
-        if self.object.as_ref().map_or(0, Joined::len) + piece.len() > self.limit {
-            self.object = None;
-            self.skipping = self.depth > 0;
-            return Some(Part::TooLarge);
-        }
-        match &mut self.object {
-            Some(object) => object.push(&piece),
-            object => *object = Some(Joined::new(piece)),
-        }
-        None
+        let start = *at;
+        *at += self.follow(chunk.get(start..)?);
+        (start < *at).then_some(Part::Text(start..*at))
     }
 
     /// How much of `chunk` belongs to the object.
@@ -105,6 +72,7 @@ impl Values {
                 (Text::Outside, _) => {
                     self.depth -= 1;
                     if self.depth == 0 {
+                        self.ended = true;
                         return at;
                     }
                 }

@@ -90,7 +90,7 @@ use crate::{
 /// | event with `"choices":[]` and `"usage":null`, as Azure's first; usage beside a choice, as of Mistral and OpenRouter | stays |
 /// | `"usage":null` in every chunk, as OpenAI writes it if asked | stays |
 /// | whole events | are handed on at once |
-/// | half of an event | is held back until it is whole, at most 64 KiB with the memory of its pieces; a larger event is passed through |
+/// | half of an event | is held back until it is whole, copied, at most 64 KiB; a larger event is passed through |
 /// | trailers, end, error | what was held back goes out first, then they are handed on |
 /// | `Content-Length` of an event stream | is taken away, since the length changes |
 /// | not 2xx, not `text/event-stream`, a content coding, a digest, a signature, a range | untouched |

@@ -18,13 +18,9 @@ static USAGE: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["\"usage\""]))
 #[derive(Debug, Default)]
 pub(super) struct Strip {
     boundary: Boundary,
-    /// What was taken and not handed on: first what may be, then the event that is not whole.
+    /// What may be handed on.
     queue: VecDeque<Bytes>,
-    /// How many chunks of the queue may be handed on.
-    ready: usize,
-    /// The memory of that event, with what a chunk costs by itself.
-    held: usize,
-    /// That event in one piece.
+    /// The event that is not whole. A copy, so that what is held is what it has in bytes, however small its pieces are.
     event: Vec<u8>,
     /// The event was too large: its rest is passed through.
     torn: bool,
@@ -36,39 +32,37 @@ impl Strip {
     fn hand_on(&mut self, kept: Bytes) {
         if !kept.is_empty() {
             self.queue.push_back(kept);
-            self.ready = self.queue.len();
         }
     }
 
     fn hold(&mut self, piece: Bytes) {
-        self.held += piece.len() + size_of::<Bytes>();
-        self.torn = self.held > DEFAULT_HOLD;
-        if !self.torn {
-            self.event.extend_from_slice(&piece);
-        }
-        self.queue.push_back(piece);
+        self.torn = self.event.len() + piece.len() > DEFAULT_HOLD;
         if self.torn {
             self.release(false);
+            self.hand_on(piece);
+        } else {
+            self.event.extend_from_slice(&piece);
         }
     }
 
     /// Lets go what was held back.
     fn release(&mut self, chunk: bool) {
-        if chunk {
-            self.queue.truncate(self.ready);
+        let event = std::mem::take(&mut self.event);
+        if !chunk {
+            self.hand_on(event.into());
         }
-        self.ready = self.queue.len();
-        self.held = 0;
-        self.event.clear();
     }
 
     /// Whether what is held back is the chunk, with this behind it.
     fn is_chunk(&mut self, rest: &[u8]) -> bool {
-        if self.event.len() + rest.len() > DEFAULT_HOLD {
+        let held = self.event.len();
+        if held + rest.len() > DEFAULT_HOLD {
             return false;
         }
         self.event.extend_from_slice(rest);
-        is_chunk(&self.event, || Bytes::copy_from_slice(&self.event))
+        let chunk = is_chunk(&self.event, || Bytes::copy_from_slice(&self.event));
+        self.event.truncate(held);
+        chunk
     }
 }
 
@@ -95,7 +89,7 @@ impl Shape for Strip {
             let mut drop = false;
             if std::mem::take(&mut self.torn) {
                 // It goes out with what follows.
-            } else if self.held > 0 {
+            } else if !self.event.is_empty() {
                 drop = self.is_chunk(event);
                 self.release(drop);
             } else {
@@ -121,16 +115,15 @@ impl Shape for Strip {
     }
 
     fn pop(&mut self) -> Option<Bytes> {
-        self.ready = self.ready.checked_sub(1)?;
         self.queue.pop_front()
     }
 
     fn finish(&mut self) {
-        let chunk = self.held > 0 && self.is_chunk(b"");
+        let chunk = !self.event.is_empty() && self.is_chunk(b"");
         self.release(chunk);
     }
 
     fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && self.event.is_empty()
     }
 }

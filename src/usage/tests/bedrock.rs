@@ -4,11 +4,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
 use super::{
-    super::{
-        framing::{Framing, Part},
-        *,
-    },
-    samples::{FRAMES, head, line, read, sample},
+    super::*,
+    samples::{FRAMES, head, line, pieces, read, sample},
 };
 use crate::tee::Sink;
 
@@ -38,12 +35,12 @@ fn message(headers: &[(&str, &str)], payload: &str) -> Vec<u8> {
     message
 }
 
-fn event(kind: &str, payload: &str) -> Vec<u8> {
+pub(super) fn event(kind: &str, payload: &str) -> Vec<u8> {
     let content = (":content-type", "application/json");
     message(&[(":event-type", kind), content, (":message-type", "event")], payload)
 }
 
-fn chunk(words: &str) -> Vec<u8> {
+pub(super) fn chunk(words: &str) -> Vec<u8> {
     // The slash of base64 with its escape, as some writers of JSON have it.
     let bytes = STANDARD.encode(words).replace('/', "\\/");
     event("chunk", &format!("{{\"bytes\":\"{bytes}\",\"p\":\"abcdef\"}}"))
@@ -154,27 +151,46 @@ fn behind_a_broken_prelude_nothing_is_read() {
 }
 
 #[test]
-fn a_message_over_the_limit_is_skipped_however_it_is_cut() {
-    let large = event("contentBlockDelta", &"x".repeat(2000));
-    let stream = Bytes::from([large, event("metadata", METADATA)].concat());
-    for size in [1, 7, 12, 100, 5000] {
-        let meter = UsageMeter::new(Some(Dialect::BedrockConverse)).with_limit(1000);
-        let pieces = (0..stream.len()).step_by(size);
-        let usage = read(meter, pieces.map(|at| stream.slice(at..stream.len().min(at + size))));
-        assert_eq!(usage.output_tokens, Some(142), "{size}");
+fn a_message_whose_lengths_contradict_each_other_is_left_out_and_the_next_is_read() {
+    let mut stop = event("messageStop", r#"{"stopReason":"end_turn"}"#);
+    let length = stop.len() as u32;
+    stop[4..8].copy_from_slice(&length.to_be_bytes());
+    let checksum = crc32fast::hash(&stop[..8]);
+    stop[8..12].copy_from_slice(&checksum.to_be_bytes());
+    let stream = Bytes::from([stop, event("metadata", METADATA)].concat());
+    for size in [1, 7, 1000] {
+        let pieces = pieces(&stream, size);
+        let usage = read(UsageMeter::new(Some(Dialect::BedrockConverse)), pieces);
+        assert_eq!((usage.finish_reason, usage.output_tokens), (None, Some(142)), "{size}");
     }
 }
 
 #[test]
-fn a_message_that_lies_in_one_chunk_is_that_chunk_and_no_copy() {
-    let mut stream = converse();
-    let range = stream.as_ptr_range();
-    let mut framing = Framing::frames(1000);
-    let parts: Vec<_> = std::iter::from_fn(|| framing.next(&mut stream)).collect();
-    assert_eq!(parts.len(), 5);
-    assert!(parts.iter().all(|part| {
-        matches!(part, Part::Frame(frame) if range.contains(&frame.payload().as_ptr()))
-    }));
+fn a_chunk_that_is_no_base64_is_left_out() {
+    let words = STANDARD.encode(r#"{"usage":{"input_tokens":4,"output_tokens":2}}"#);
+    let broken =
+        [&words[..words.len() - 1], &words.replacen('=', "", 1), &words.replacen('J', "%", 1)];
+    for (bytes, counts) in
+        broken.iter().map(|broken| (*broken, None)).chain([(&words[..], Some(2))])
+    {
+        let chunk = Bytes::from(event("chunk", &format!("{{\"bytes\":\"{bytes}\"}}")));
+        for size in [1, 3, 1000] {
+            let usage = read(UsageMeter::new(None), pieces(&chunk, size));
+            assert_eq!(
+                (usage.dialect, usage.output_tokens),
+                (Some(Dialect::BedrockInvoke), counts)
+            );
+        }
+    }
+}
+
+#[test]
+fn of_two_members_with_the_words_the_last_counts() {
+    let bytes =
+        |count: u32| STANDARD.encode(format!("{{\"usage\":{{\"output_tokens\":{count}}}}}"));
+    let twice = format!("{{\"bytes\":\"{}\",\"bytes\":\"{}\",\"p\":[\"x\"]}}", bytes(1), bytes(2));
+    let usage = read(UsageMeter::new(None), [Bytes::from(event("chunk", &twice))]);
+    assert_eq!(usage.output_tokens, Some(2));
 }
 
 #[test]

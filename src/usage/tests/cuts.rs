@@ -85,8 +85,8 @@ fn the_later_count_of_anthropic_replaces_the_one_before() {
 #[test]
 fn gemini_counts_up_and_only_the_last_is_sure() {
     let expected = [
-        "gemini gemini-test in 50 out - cached - written - thoughts - - partial none",
-        "gemini gemini-test in 50 out 12 cached - written - thoughts 10 - partial none",
+        "gemini gemini-test in 50 out - cached - written - thoughts - - partial missing",
+        "gemini gemini-test in 50 out 12 cached - written - thoughts 10 - partial missing",
         "gemini gemini-test in 57 out 13 cached 32 written - thoughts 10 STOP reported seen",
     ];
     assert_eq!(stages("gemini.sse")[1..], expected);
@@ -120,7 +120,7 @@ fn bedrock_says_nothing_before_its_last_messages() {
     assert_eq!(
         stages("bedrock_converse"),
         [
-            "bedrock_converse m in - out - cached - written - thoughts - - unknown none",
+            "bedrock_converse m in - out - cached - written - thoughts - - unknown missing",
             "bedrock_converse m in - out - cached - written - thoughts - end_turn unknown seen",
             "bedrock_converse m in 135 out 142 cached 100 written 20 thoughts - end_turn reported seen",
         ]
@@ -129,7 +129,7 @@ fn bedrock_says_nothing_before_its_last_messages() {
     assert_eq!(
         stages[1..],
         [
-            "bedrock_invoke claude-test in 46 out - cached - written - thoughts - - partial none",
+            "bedrock_invoke claude-test in 46 out - cached - written - thoughts - - partial missing",
             "bedrock_invoke claude-test in 46 out 11 cached - written - thoughts - end_turn reported seen",
             "bedrock_invoke claude-test in 47 out 12 cached 0 written 0 thoughts - end_turn reported seen",
         ]

@@ -89,7 +89,9 @@ async fn where_no_word_is_the_last_one_the_client_has_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_abort_behind_the_terminator_is_one() {
+async fn an_abort_behind_the_terminator_is_none() {
     let ending = left(CHAT, &[DELTA, DONE], false, true).await;
+    assert_eq!((ending.outcome, ending.reason()), (Completed, None));
+    let ending = left(CHAT, &[DELTA], false, true).await;
     assert_eq!((ending.outcome, ending.reason()), (Aborted, Some("stop")));
 }

@@ -43,18 +43,6 @@ proptest! {
     }
 
     #[test]
-    fn a_limit_says_the_same_however_the_stream_is_cut(
-        which: Index, limit in 0_usize..400, lengths in vec(0_usize..200, 0..40),
-    ) {
-        let samples = samples();
-        let sample = which.get(&samples);
-        let read = |pieces| super::samples::read(sample.meter_of(limit), pieces);
-        let whole = read(vec![sample.body.clone()]);
-        prop_assert_eq!(&read(eventwise(&sample.body)), &whole, "{} eventwise", sample.name);
-        prop_assert_eq!(read(cut(sample.body.clone(), &lengths)), whole, "{}", sample.name);
-    }
-
-    #[test]
     fn any_bytes_harm_nobody(which: Index, bytes in vec(any::<u8>(), 0..300)) {
         let samples = samples();
         which.get(&samples).read([Bytes::from(bytes)]);

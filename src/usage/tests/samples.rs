@@ -93,11 +93,7 @@ pub(super) fn sample(name: &str) -> Sample {
 impl Sample {
     /// A meter as [`TeeLayer::usage`] makes one, behind the head.
     pub(super) fn meter(&self) -> UsageMeter {
-        self.meter_of(1024 * 1024)
-    }
-
-    pub(super) fn meter_of(&self, limit: usize) -> UsageMeter {
-        let mut meter = UsageMeter::for_path(self.path).with_limit(limit);
+        let mut meter = UsageMeter::for_path(self.path);
         meter.head(&head(200, self.content_type));
         meter
     }
@@ -118,6 +114,12 @@ pub(super) fn read(mut meter: UsageMeter, pieces: impl IntoIterator<Item = Bytes
     pieces.into_iter().for_each(|piece| meter.data(piece));
     meter.end(Outcome::Completed);
     report.usage()
+}
+
+/// Cuts a stream in pieces of one size.
+pub(super) fn pieces(stream: &Bytes, size: usize) -> Vec<Bytes> {
+    let ends = (0..stream.len()).step_by(size);
+    ends.map(|at| stream.slice(at..stream.len().min(at + size))).collect()
 }
 
 /// One line that says all of it.

@@ -95,11 +95,11 @@ const EXPECTED: &[(&str, &str)] = &[
     ),
     (
         "gemini_error.sse",
-        "gemini gemini-test in 50 out - cached - written - thoughts - - partial none error",
+        "gemini gemini-test in 50 out - cached - written - thoughts - - partial missing error",
     ),
     (
         "gemini_error_array.json",
-        "gemini gemini-test in 50 out - cached - written - thoughts - - partial none error",
+        "gemini gemini-test in 50 out - cached - written - thoughts - - partial missing error",
     ),
     (
         "ollama.ndjson",
@@ -150,7 +150,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ),
     (
         "bedrock_converse_exception",
-        "bedrock_converse m in - out - cached - written - thoughts - - unknown none error",
+        "bedrock_converse m in - out - cached - written - thoughts - - unknown missing error",
     ),
     (
         "bedrock_invoke",

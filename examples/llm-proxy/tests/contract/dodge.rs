@@ -50,7 +50,7 @@ fn answers() -> Vec<Answer> {
         answer!("mistral.sse", "/v1/chat/completions", "text/event-stream", 2, unknown.clone(), (27, 100)),
         answer!("openai_responses.sse", "/v1/responses", "text/event-stream", 7, unknown.clone(), (36, 87)),
         answer!("anthropic.sse", "/v1/messages", "text/event-stream", 7, and(partial(2311), "missing"), (2311, 26)),
-        answer!("gemini.sse", "/v1beta/models/m:streamGenerateContent", "text/event-stream", 1, and(partial(50), "none"), (57, 13)),
+        answer!("gemini.sse", "/v1beta/models/m:streamGenerateContent", "text/event-stream", 1, and(partial(50), "missing"), (57, 13)),
         answer!("ollama.ndjson", "/api/chat", "application/x-ndjson", 2, unknown.clone(), (26, 282)),
         answer!("cohere.sse", "/v2/chat", "text/event-stream", 4, unknown, (69, 5)),
         answer!(
@@ -59,7 +59,7 @@ fn answers() -> Vec<Answer> {
         ),
         answer!(
             "bedrock_invoke.bin", "/model/m/invoke-with-response-stream", "application/vnd.amazon.eventstream", 2,
-            and(partial(46), "none"), (47, 12),
+            and(partial(46), "missing"), (47, 12),
         ),
     ]
 }

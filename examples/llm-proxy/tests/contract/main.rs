@@ -40,3 +40,4 @@ mod unread;
 mod uploads;
 mod usage;
 mod websocket;
+mod whole;

@@ -81,6 +81,24 @@ async fn a_last_event_without_its_blank_line_counts() {
 }
 
 #[tokio::test]
+async fn an_event_with_an_image_in_it_of_any_size_is_passed_on_and_counted() {
+    let image = "iVBORw0KGgo/".repeat(93_867);
+    let last = format!(
+        "event: response.completed\ndata: {{\"type\":\"response.completed\",\"response\":{{\"status\":\"completed\",\
+         \"output\":[{{\"type\":\"image_generation_call\",\"result\":\"{image}\"}}],\
+         \"usage\":{{\"input_tokens\":11,\"output_tokens\":7}}}}}}\n\n"
+    );
+    for wire in WIRES {
+        let (seen, ending) = told(wire, "/v1/responses", &[&last]).await;
+        assert!(seen == last, "{} bytes of {}", seen.len(), last.len());
+        says(&ending, [("outcome", json!("completed")), ("terminator", json!("seen"))]);
+        let usage = &ending["usage"];
+        assert_eq!((&usage["input_tokens"], &usage["output_tokens"]), (&json!(11), &json!(7)));
+        assert_eq!(usage["certainty"], "reported");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_of_no_dialect_has_no_usage_and_no_terminator() {
     let (_, ending) = told(Wire::H1, "/events", &["data: 1\n\n"]).await;
     let none = [("outcome", json!("completed")), ("terminator", json!("none"))];

@@ -79,6 +79,23 @@ async fn an_event_too_large_to_be_held_is_passed_through_and_the_next_is_looked_
 }
 
 #[tokio::test]
+async fn the_chunk_is_taken_out_up_to_the_same_size_however_it_is_cut() {
+    let chunk = |size: usize| {
+        let event = "data: {\"choices\":[],\"usage\":{\"x\":\"\"}}\n\n";
+        event.replace("\"\"", &format!("\"{}\"", "x".repeat(size - event.len())))
+    };
+    for size in [3_000, 60_000, 64 * 1024, 64 * 1024 + 1] {
+        let all = [DELTA, &chunk(size), DONE].concat();
+        let kept = if size > 64 * 1024 { all.clone() } else { [DELTA, DONE].concat() };
+        for cut in [1, 100, all.len()] {
+            let pieces = all.as_bytes().chunks(cut);
+            let script = pieces.fold(Script::new(), |script, piece| script.data(piece.to_vec()));
+            assert_eq!(drain(body(script)).await.data, kept, "{size} in pieces of {cut}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_body_without_its_layer_has_no_size() {
     let body = body(Script::new().data(USAGE).exact_size(USAGE.len() as u64));
     assert_eq!((body.size_hint().lower(), body.size_hint().upper()), (0, None));
