@@ -44,14 +44,13 @@ use std::{collections::VecDeque, time::Duration};
 use bytes::BytesMut;
 
 pub use self::budget::Budget;
-#[cfg(feature = "replay")]
-pub(crate) use self::budget::Share;
 use self::{
     block::{Block, Data},
-    budget::Share,
     record::Header,
 };
-pub(crate) use self::{headers::compact, headers::memory as head_memory, record::Cursor};
+pub(crate) use self::{
+    budget::Share, headers::compact, headers::memory as head_memory, record::Cursor,
+};
 
 const SMALLEST: usize = 512;
 /// Of a block that holds more than one record, unless the first one takes more.

@@ -90,7 +90,8 @@ async fn unlimited() -> Open {
 async fn says(from: &mut DuplexStream, to: &mut DuplexStream, what: &[u8]) {
     let mut heard = vec![0; what.len()];
     let (sent, read) = tokio::join!(from.write_all(what), to.read_exact(&mut heard));
-    (sent.unwrap(), read.unwrap());
+    sent.unwrap();
+    read.unwrap();
     assert_eq!(heard, what);
 }
 
@@ -122,7 +123,8 @@ async fn both_directions_move_at_once() {
     let sent: Vec<u8> = (0..=255).cycle().take(1_000_000).collect();
     let mut heard = vec![0; sent.len()];
     let (written, read) = tokio::join!(says.write_all(&sent), hears.read_exact(&mut heard));
-    (written.unwrap(), read.unwrap());
+    written.unwrap();
+    read.unwrap();
     assert!(heard == sent, "other bytes");
 }
 

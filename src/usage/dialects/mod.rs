@@ -33,7 +33,7 @@ pub(super) struct Grammar {
     pub(super) output: fn(&Counts) -> Option<u64>,
 }
 
-fn finish<'f>(found: &'f Found) -> Option<&'f str> {
+fn finish(found: &Found) -> Option<&str> {
     found.text(Text::Finish)
 }
 

@@ -1,6 +1,9 @@
 //! A stream is whole by what it says: behind its own end nothing counts, whoever stands where.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
@@ -10,7 +13,7 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::Instant,
 };
-use tower::{Layer, ServiceExt, service_fn, util::BoxService};
+use tower::{Layer, ServiceExt, service_fn, util::BoxCloneService};
 
 use super::bedrock;
 use crate::{
@@ -26,7 +29,7 @@ use crate::{
 };
 
 type Boxed = UnsyncBoxBody<Bytes, BoxError>;
-type Service = BoxService<Request<()>, Response<Boxed>, BoxError>;
+type Service = BoxCloneService<Request<()>, Response<Boxed>, BoxError>;
 
 const CHAT: &str = "/v1/chat/completions";
 const RESPONSES: &str = "/v1/responses";
@@ -54,8 +57,8 @@ async fn open(order: &str, path: &str, media: &str, script: Script, limits: Limi
     let (abort, log) = (AbortHandle::new(), script.log());
     let (tell, told) = unbounded_channel();
     let response = Response::builder().header("content-type", media).body(boxed(script)).unwrap();
-    let response = Mutex::new(Some(response));
-    let mut service: Service = BoxService::new(service_fn(move |_| {
+    let response = Arc::new(Mutex::new(Some(response)));
+    let mut service: Service = BoxCloneService::new(service_fn(move |_| {
         std::future::ready(Ok(response.lock().unwrap().take().unwrap()))
     }));
     for letter in order.chars().rev() {
@@ -92,11 +95,12 @@ where
 fn wrap<L, S, B>(layer: &L, inner: Service) -> Service
 where
     L: Layer<Service, Service = S>,
-    S: tower::Service<Request<()>, Response = Response<B>, Error = BoxError> + Send + 'static,
+    S: tower::Service<Request<()>, Response = Response<B>, Error = BoxError>,
+    S: Clone + Send + 'static,
     S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    BoxService::new(layer.layer(inner).map_response(|response| response.map(boxed)))
+    BoxCloneService::new(layer.layer(inner).map_response(|response| response.map(boxed)))
 }
 
 impl Stack {

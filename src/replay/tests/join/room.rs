@@ -164,8 +164,8 @@ fn teapot(frames: usize) -> Response<Script> {
 }
 
 /// Takes all that is left of the budget, as others do whose answers are recorded.
-fn used_up(budget: &Budget) -> crate::tee::Share {
-    let mut share = crate::tee::Share::of(Some(budget.clone()));
+fn used_up(budget: &Budget) -> crate::log::Share {
+    let mut share = crate::log::Share::of(Some(budget.clone()));
     let mut left = 1 << 20;
     while left > 0 {
         while share.set(share.bytes() + left) {}
