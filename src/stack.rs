@@ -45,7 +45,7 @@ use crate::{
     abort::{AbortHandle, AbortKind, AbortLayer, AbortRegistry},
     cut::lock,
     detach::{DetachLayer, DrainLimits},
-    early_head::{Asks, EarlyHeadLayer, asks_for_event_stream},
+    early_head::{AsksForEventStream, EarlyHeadLayer, asks_for_event_stream},
     exchange::{Exchange, ExchangeId},
     final_frame::{Failure, Final, FinalFrameLayer},
     finalize::{FinalizeLayer, FinalizeTracker},
@@ -116,7 +116,7 @@ pub struct Lifeline {
 }
 
 type ChooseDrain = fn(&Parts) -> fn(&response::Parts) -> bool;
-type ChooseEarly = fn(&Parts) -> Asks;
+type ChooseEarly = fn(&Parts) -> AsksForEventStream;
 type ChooseHeartbeat = fn(&Parts) -> fn(&response::Parts) -> Heartbeat;
 
 impl Lifeline {
@@ -214,8 +214,8 @@ impl Lifeline {
             streams.handle(exchange.id())
         });
         let early: ChooseEarly = match self.early_head {
-            Some(_) => |request| Box::new(asks_for_event_stream(request)),
-            None => |_| Box::new(|| false),
+            Some(_) => asks_for_event_stream,
+            None => |_| AsksForEventStream::NEVER,
         };
         let early = EarlyHeadLayer::new(self.early_head.unwrap_or(Duration::MAX)).when(early);
         let (unread, timeouts) = self.timeouts.part();

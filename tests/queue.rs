@@ -35,7 +35,6 @@ use tower_lifeline::{
 const SECOND: Duration = Duration::from_secs(1);
 
 type Answer = Result<Response<UnsyncBoxBody<Bytes, BoxError>>, Infallible>;
-type Inner = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
 type Calling = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A lifeline around a service that answers one request at a time, when the gate is open.
@@ -55,14 +54,12 @@ impl Queue {
         let inner = service_fn(move |_: Request<Full<Bytes>>| {
             calls.fetch_add(1, Ordering::SeqCst);
             let opened = opened.clone();
-            // Boxed, since the compiler does not see that it is `Send` through all the layers.
-            let answer: Inner = Box::pin(async move {
+            async move {
                 opened.opened().await;
                 let event = Full::<Bytes>::from("data: 1\n\n");
                 let response = Response::builder().header("content-type", "text/event-stream");
-                Ok(response.body(event).unwrap())
-            });
-            answer
+                Ok::<_, Infallible>(response.body(event).unwrap())
+            }
         });
         let service = ServiceBuilder::new()
             .layer(lifeline.layer(FinalizeLayer::new(move |_| {

@@ -103,11 +103,39 @@ impl fmt::Debug for AsksForStreamSink {
 /// | `"stream": true` | anything | yes |
 /// | anything else | an event stream, and not JSON too ([`accepts_event_stream`]) | yes |
 /// | anything else | anything else | no |
-pub fn asks_for_event_stream(request: &Parts) -> impl FnMut() -> bool + Send + use<> {
+pub fn asks_for_event_stream(request: &Parts) -> AsksForEventStream {
     let accepts = accepts_event_stream(&request.headers);
-    let exchange = Exchange::get(&request.extensions);
-    move || {
-        let body = exchange.as_ref().and_then(Exchange::fact::<AsksForStream>);
-        accepts || body.is_some_and(|asks| asks.get())
+    AsksForEventStream { accepts, exchange: Exchange::get(&request.extensions) }
+}
+
+/// Whether a request asks for a stream. Made by [`asks_for_event_stream`].
+// A type with a name and without a `dyn`, in which the compiler would not see that the layers' futures are `Send`.
+#[derive(Clone, Debug)]
+pub struct AsksForEventStream {
+    accepts: bool,
+    exchange: Option<Exchange>,
+}
+
+impl AsksForEventStream {
+    #[cfg(feature = "final-frame")]
+    pub(crate) const NEVER: Self = Self { accepts: false, exchange: None };
+}
+
+impl WantsStream for AsksForEventStream {
+    fn wants_stream(&mut self) -> bool {
+        let body = self.exchange.as_ref().and_then(Exchange::fact::<AsksForStream>);
+        self.accepts || body.is_some_and(|asks| asks.get())
+    }
+}
+
+/// Tells whether a client wants a stream. Implemented for closures.
+pub trait WantsStream {
+    /// Tells it, as far as it is known by now; may be asked again.
+    fn wants_stream(&mut self) -> bool;
+}
+
+impl<F: FnMut() -> bool> WantsStream for F {
+    fn wants_stream(&mut self) -> bool {
+        self()
     }
 }

@@ -12,7 +12,7 @@ use http_body::Body;
 use pin_project::pin_project;
 use tokio::time::Instant;
 
-use super::{EarlyHead, EarlyHeadBody};
+use super::{EarlyHead, EarlyHeadBody, WantsStream};
 use crate::{
     exchange::{Exchange, Upload},
     timer::Timer,
@@ -44,7 +44,7 @@ impl<F, W> EarlyHeadFuture<F, W> {
 impl<F, W, B, E> Future for EarlyHeadFuture<F, W>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    W: FnMut() -> bool,
+    W: WantsStream,
     B: Body,
 {
     type Output = Result<Response<EarlyHeadBody<F, B>>, E>;
@@ -75,7 +75,7 @@ where
             };
             if now < due {
                 ready!(this.timer.poll(due, cx));
-            } else if asked() {
+            } else if asked.wants_stream() {
                 break;
             } else {
                 *this.since = Some(now);

@@ -89,7 +89,9 @@ use tower_service::Service;
 
 pub use self::{
     accept::accepts_event_stream,
-    asks::{AsksForStream, AsksForStreamSink, asks_for_event_stream},
+    asks::{
+        AsksForEventStream, AsksForStream, AsksForStreamSink, WantsStream, asks_for_event_stream,
+    },
     body::EarlyHeadBody,
     error::LateHead,
     future::EarlyHeadFuture,
@@ -118,13 +120,11 @@ pub struct EarlyHeadLayer<F> {
     when: F,
 }
 
-pub(crate) type Asks = Box<dyn FnMut() -> bool + Send>;
-
-impl EarlyHeadLayer<fn(&Parts) -> Asks> {
+impl EarlyHeadLayer<fn(&Parts) -> AsksForEventStream> {
     /// Commits the head after this time, at least 1 ms, for requests that ask for an event stream by their `Accept`, or by
     /// their body where that is read: [`asks_for_event_stream`].
     pub const fn new(after: Duration) -> Self {
-        Self { after, when: |request| Box::new(asks_for_event_stream(request)) }
+        Self { after, when: asks_for_event_stream }
     }
 }
 
@@ -134,19 +134,19 @@ impl<F> EarlyHeadLayer<F> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tower_lifeline::early_head::{EarlyHeadLayer, asks_for_event_stream};
+    /// use tower_lifeline::early_head::{EarlyHeadLayer, WantsStream, asks_for_event_stream};
     ///
     /// let layer = EarlyHeadLayer::new(Duration::from_secs(15)).when(|request| {
     ///     let lines = request.uri.path().ends_with("/api/chat"); // Ollama streams lines of JSON.
     ///     let mut asks = asks_for_event_stream(request);
-    ///     move || !lines && asks()
+    ///     move || !lines && asks.wants_stream()
     /// });
     /// # let _: tower_lifeline::early_head::EarlyHeadService<(), _> = tower_layer::Layer::layer(&layer, ());
     /// ```
     pub fn when<G, W>(self, when: G) -> EarlyHeadLayer<G>
     where
         G: Fn(&Parts) -> W,
-        W: FnMut() -> bool,
+        W: WantsStream,
     {
         EarlyHeadLayer { after: self.after, when }
     }
@@ -172,7 +172,7 @@ where
     S: Service<Request<A>, Response = Response<B>> + Clone,
     S::Error: Into<BoxError>,
     F: Fn(&Parts) -> W,
-    W: FnMut() -> bool,
+    W: WantsStream,
     B: Body,
     B::Error: Into<BoxError>,
 {

@@ -8,7 +8,7 @@ use tower_lifeline::{
     Media,
     abort::{AbortHandle, AbortKind, AbortReason, AbortRegistry},
     detach::DrainLimits,
-    early_head::asks_for_event_stream,
+    early_head::{WantsStream, asks_for_event_stream},
     exchange::Exchange,
     final_frame::{Failure, Final},
     keepalive::Heartbeat,
@@ -79,7 +79,7 @@ pub(crate) fn streams(request: &request::Parts) -> impl FnMut() -> bool + use<> 
         _ => None,
     };
     let mut asks = asks_for_event_stream(request);
-    move || by_address.unwrap_or_else(&mut asks)
+    move || by_address.unwrap_or_else(|| asks.wants_stream())
 }
 
 /// An event of the type `error` for SSE; everything else is cut, so that no half of an answer passes for a whole one.

@@ -5,7 +5,7 @@ use tower::ServiceBuilder;
 
 use super::*;
 use crate::{
-    early_head::{AsksForStream, asks_for_event_stream},
+    early_head::{AsksForStream, WantsStream, asks_for_event_stream},
     tee::{Sink, TeeBody, TeeRequestLayer},
 };
 
@@ -136,9 +136,9 @@ async fn of_request(accept: &str, body: &'static str) -> [bool; 2] {
         |request: Request<TeeBody<Script, _>>| async {
             let (head, body) = request.into_parts();
             let mut asks = asks_for_event_stream(&head);
-            let before = asks();
+            let before = asks.wants_stream();
             drain(body).await;
-            Ok::<_, Infallible>([before, asks()])
+            Ok::<_, Infallible>([before, asks.wants_stream()])
         },
     ));
     let request = Request::post("/").header(header::ACCEPT, accept);
