@@ -62,7 +62,7 @@ fn ends(found: &Found) -> bool {
 }
 
 /// Why it is incomplete, else how it stands.
-fn finish<'f>(found: &'f Found) -> Option<&'f str> {
+fn finish(found: &Found) -> Option<&str> {
     let status = found.text(Text::Other);
     let over = status.filter(|status| !["in_progress", "queued"].contains(status));
     over.and(found.text(Text::Finish)).or(over)
