@@ -267,23 +267,24 @@ impl Reader {
         loop {
             let rest = text.get(*at..).filter(|rest| !rest.is_empty())?;
             let code = match self.escape {
+                Escape::None if rest[0] == b'\\' => {
+                    *at += 1;
+                    self.escape = Escape::Begun;
+                    continue;
+                }
                 Escape::None => {
-                    let plain = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-                    if rest[0] != b'\\' && self.high.take().is_some() {
+                    if self.high.take().is_some() {
                         self.decoded.clear();
                         self.decoded.push(char::REPLACEMENT_CHARACTER);
                         return Some(Step::Decoded);
                     }
-                    let start = *at;
-                    *at += plain.max(1);
-                    if plain > 0 {
-                        return Some(Step::Piece(start..*at));
-                    }
                     if rest[0] == b'"' {
+                        *at += 1;
                         return Some(Step::Token(Token::String));
                     }
-                    self.escape = Escape::Begun;
-                    continue;
+                    let start = *at;
+                    *at += memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+                    return Some(Step::Piece(start..*at));
                 }
                 Escape::Begun => match rest[0] {
                     b'u' => {

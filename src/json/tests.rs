@@ -93,7 +93,9 @@ fn escaped(value: &Value) -> String {
             '"' => inside = !inside,
             '\\' => {
                 written.push('\\');
-                written.extend(characters.next());
+                let letter = characters.next();
+                written.extend(letter);
+                written.extend(characters.by_ref().take(if letter == Some('u') { 4 } else { 0 }));
                 continue;
             }
             character if inside => {

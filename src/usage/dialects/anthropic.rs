@@ -47,7 +47,8 @@ const MEMBERS: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| Needles::new(&["\"usage\"", "\"stop_reason\"", "\"message_stop\""])),
+    // The second is in `stop_reason` and `message_stop`: one search for both.
+    needles: LazyLock::new(|| Needles::new(&["\"usage\"", "stop"])),
     members: MEMBERS,
     finish,
     ends: |found| found.text(Text::Kind) == Some("message_stop"),

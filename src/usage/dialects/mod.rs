@@ -22,7 +22,7 @@ pub(super) struct Grammar {
     /// Where it is, in an event and in a whole response.
     pub(super) members: Members,
     /// Why the model stopped.
-    pub(super) finish: for<'f> fn(&'f Found) -> Option<&'f str>,
+    pub(super) finish: fn(&Found) -> Option<&str>,
     /// Whether this event is the end: what comes behind it changes nothing.
     pub(super) ends: fn(&Found) -> bool,
     /// The reason why the model stopped is all that its streams say of their end, though more may follow.

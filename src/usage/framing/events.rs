@@ -139,8 +139,11 @@ impl Events {
             return false;
         }
         self.next_line = false;
-        self.over = true;
-        std::mem::take(&mut self.has_data)
+        self.over = std::mem::take(&mut self.has_data);
+        if !self.over {
+            self.event_type.clear();
+        }
+        self.over
     }
 
     pub(super) fn finish(&mut self) -> bool {

@@ -256,6 +256,18 @@ fn a_comment_that_says_null_does_not_hide_what_stands_before_it() {
 }
 
 #[test]
+fn the_type_of_a_block_without_data_is_none_of_the_next_event() {
+    let stream = "event: error\n\ndata: {\"model\":\"m\"}\n\n";
+    for usage in all_ways(Dialect::OpenAiChat, EVENTS, stream) {
+        assert!(!usage.error_event);
+    }
+    let stream = "event: ping\n\nevent: error\ndata: {}\n\n";
+    for usage in all_ways(Dialect::OpenAiChat, EVENTS, stream) {
+        assert!(usage.error_event);
+    }
+}
+
+#[test]
 fn a_name_with_an_escape_in_it_is_that_name() {
     let stream = "data: {}\n\ndata: {\"us\\u0061ge\":{\"\\u0070rompt_tokens\":1,\"completion_tokens\":2}}\n\n\
                   data: {}\n\ndata: {\"\\u0065rror\":{}}\n\n";
