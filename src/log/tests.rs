@@ -226,7 +226,8 @@ fn an_empty_frame_is_read_though_all_the_bytes_before_it_are_forgotten() {
     log.forget_before(cursor);
     assert!(log.read(&mut cursor).is_some_and(|(_, data)| data.is_empty()));
     log.forget_before(cursor);
-    assert_eq!((log.memory(), log.read(&mut cursor)), (0, None));
+    assert_eq!(log.read(&mut cursor), None);
+    assert!(log.memory() <= BLOCK + 2 * PER_BLOCK, "{}: a block to write on in", log.memory());
     assert!(log.append(b"x", NOW));
     assert_eq!(log.read(&mut cursor).unwrap().1, "x");
 }

@@ -364,7 +364,7 @@ impl Subject {
 
     /// Is a layer around its upstream, and not a body in it.
     pub(crate) fn wraps_its_upstream(&self) -> bool {
-        !self.name.ends_with("Body") && self.name != ECHOING
+        !self.name.ends_with("Body") && ![ECHOING, "UploadLayer"].contains(&self.name)
     }
 
     /// Hands every frame on as it is, and knows nothing of events.

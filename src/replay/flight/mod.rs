@@ -28,7 +28,7 @@ use crate::{
     cut::lock,
     error::BoxError,
     exchange::{Cause, Exchange, Outcome},
-    log::{Cursor, Share},
+    log::{BLOCK, Cursor, Share},
     tee::Budget,
     usage::UsageReport,
 };
@@ -180,7 +180,9 @@ impl Flight {
             woken: Vec::new(),
         };
         let state = Mutex::new(state);
+        // With what it takes to hold it.
         let room = terms.limit.min(MIB);
+        let room = room + room / 16 + BLOCK;
         let flight = Arc::new(Self { key, flights, leader: exchange.clone(), room, state });
         let seat = Seat::new(flight.clone(), payer, exchange.clone(), true);
         (flight, seat)

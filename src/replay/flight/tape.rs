@@ -32,7 +32,7 @@ pub(super) struct Tape {
     frames: u64,
     streamed: u64,
     limit: usize,
-    /// So many bytes need nothing of the budget where nobody can join any more.
+    /// So many bytes of memory need nothing of the budget: what was reserved, else where nobody can join any more.
     floor: usize,
     /// What the head announced, which those who joined have from their size only.
     expected: Option<u64>,
@@ -94,6 +94,9 @@ impl Tape {
     /// It begins: what it is written to, and the length that its head announced.
     pub(super) fn begin(&mut self, answer: Arc<Mutex<Answer>>, expected: Option<u64>) {
         (self.answer, self.expected) = (answer, expected);
+        if self.floor > FLOOR {
+            self.reserve(self.floor);
+        }
     }
 
     /// What follows now, and what is known of the end if that is nothing.
@@ -116,9 +119,10 @@ impl Tape {
         self.told.clone()
     }
 
-    /// So many bytes for slow readers are there already.
-    pub(super) const fn reserve(&mut self, bytes: usize) {
+    /// So many bytes are taken from the budget already, for this answer: for slow readers, and for what is kept.
+    pub(super) fn reserve(&mut self, bytes: usize) {
         self.floor = bytes;
+        lock(&self.answer).log.exempt(if bytes > FLOOR { bytes } else { 0 });
     }
 
     /// Hands a frame to the one who polled it, and keeps it for the others who are there. Tells whether all of it is kept for

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::LazyLock};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::json::is_extra;
 use crate::{
@@ -21,7 +21,9 @@ pub(super) struct Strip {
     /// What may be handed on.
     queue: VecDeque<Bytes>,
     /// The event that is not whole. A copy, so that what is held is what it has in bytes, however small its pieces are.
-    event: Vec<u8>,
+    event: BytesMut,
+    /// What the event before was in. By the time of the next that is gone, and its memory is written again.
+    spare: BytesMut,
     /// The event was too large: its rest is passed through.
     torn: bool,
     /// What was taken out ended with a CR: a LF that follows belongs to it.
@@ -47,9 +49,12 @@ impl Strip {
 
     /// Lets go what was held back.
     fn release(&mut self, chunk: bool) {
-        let event = std::mem::take(&mut self.event);
-        if !chunk {
-            self.hand_on(event.into());
+        if chunk {
+            self.event.clear();
+        } else {
+            let event = self.event.split().freeze();
+            std::mem::swap(&mut self.event, &mut self.spare);
+            self.hand_on(event);
         }
     }
 

@@ -41,7 +41,7 @@ async fn assert_whole(wire: Wire, rounds: usize, body: impl Fn(usize) -> Script)
         let script = Arc::new(Mutex::new(Some(body(round))));
         let answer = answering(move || typed("text/plain", script.lock().unwrap().take().unwrap()));
         let server = Server::start(wire.front(), stack.service(answer)).await;
-        drop(tell);
+        drop((tell, stack));
         let mut reader = Reader::get(wire, &server).await;
         assert_eq!(reader.rest().await, ("whole".into(), Over::Clean), "{wire:?} {round}");
         drop(reader);

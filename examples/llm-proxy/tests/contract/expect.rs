@@ -101,7 +101,9 @@ async fn a_client_is_asked_after_a_second_in_any_case() {
             assert_eq!(head.status(), Some(200));
             assert_eq!(h2.conns()[0].requests, [b"question"]);
         } else {
-            read_until(&mut asked(&listener).await, "question").await;
+            let mut upstream = timeout(LIMIT, listener.accept()).await.unwrap().unwrap().0;
+            let request = read_until(&mut upstream, "question").await;
+            assert!(request.contains("\r\nexpect: 100-continue\r\n"), "{request}");
         }
     }
 }

@@ -53,7 +53,7 @@ async fn who_fills_the_capture_budget_costs_others_their_recording_and_nothing_o
         let alice = [("authorization", "alice")];
         let (mut alice, _) = Client::post(wire, &proxy, CHAT, &alice, "{}").await;
         alice.read_until("\n\n").await;
-        captured(&proxy, 200 * KIB).await;
+        captured(&proxy, 100 * KIB).await;
 
         let bob = [("authorization", "bob")];
         let (mut bob, _) = Client::post(wire, &proxy, CHAT, &bob, "{}").await;
@@ -187,7 +187,7 @@ async fn who_does_not_read_holds_up_nobody_on_the_same_connection_to_the_upstrea
         client.get("/large").await.unwrap();
         asleep.push(client);
     }
-    let held = |stream: &serde_json::Value| stream["bytes"].as_u64() > Some(100 * KIB as u64);
+    let held = |stream: &serde_json::Value| stream["bytes"].as_u64() >= Some(64 * KIB as u64);
     proxy.stream(held).await;
     for wire in WIRES {
         let mut bob = Client::get(wire, &proxy, "/").await;

@@ -475,6 +475,10 @@ async fn both_sides_are_kept_alive_by_tcp() {
     let mut client = TcpStream::connect(proxy.addr).await.unwrap();
     client.write_all(ASKS.as_bytes()).await.unwrap();
     let (mut server, from) = timeout(LIMIT, listener.accept()).await.unwrap().unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        timeout(LIMIT, server.read_buf(&mut request)).await.unwrap().unwrap();
+    }
     server.write_all(SWITCHES.as_bytes()).await.unwrap();
     open(&proxy).await;
     let deadline = Instant::now() + LIMIT;
