@@ -123,6 +123,8 @@ pub mod isolate;
 #[cfg(feature = "usage")]
 mod json;
 pub mod keepalive;
+// Who reads it while it is written, and frees it before its end, is of `replay`.
+#[cfg_attr(not(feature = "replay"), allow(dead_code))]
 mod log;
 pub mod ready;
 #[cfg(feature = "replay")]

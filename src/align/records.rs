@@ -46,6 +46,7 @@ impl Records {
     }
 
     /// Whether a complete record waits for its line end.
+    #[cfg(any(test, feature = "final-frame"))]
     pub(super) fn is_unterminated(&self) -> bool {
         self.line == Line::Complete
     }

@@ -153,7 +153,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value = "256MiB", value_parser = size, allow_hyphen_values = true)]
     pub(crate) upload_total: Limit<usize>,
 
-    /// Let the pages of this origin (https://chat.example, or `*`) ask from a browser: answers preflights, which are no
+    /// Let the pages of this origin (`https://chat.example`, or `*`) ask from a browser: answers preflights, which are no
     /// exchanges and never reach the upstream, and sets the CORS headers on every response in place of the upstream's;
     /// may be repeated [default: none, and what the upstream says passes]
     #[arg(long, value_name = "ORIGIN")]
