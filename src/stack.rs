@@ -78,7 +78,7 @@ use crate::{
 /// not hold. Where requests have bodies put an [`UploadLayer`](crate::upload) inside; and where they say in their body that
 /// they want a stream, what reads that:
 ///
-/// ```
+/// ```ignore
 /// use std::{convert::Infallible, time::Duration};
 /// use bytes::Bytes;
 /// use http::{Request, Response};

@@ -16,7 +16,7 @@ use crate::exchange::Outcome;
 /// | `exchange` | the id |
 /// | `method`, `path` | of the request; never the query, which may hold secrets |
 /// | `outcome` | [`Outcome::as_str`] |
-/// | `reason` | [`Ending::reason`] |
+/// | `reason` | [`Ending::reason`], without the query and the user of any URL: it may be the message of a panic |
 /// | `status`, `grpc_status` | numbers |
 /// | `bytes`, `frames` | taken from the inner body and handed on |
 /// | `head_ms`, `first_frame_ms`, `elapsed_ms` | milliseconds since the start |
@@ -87,7 +87,7 @@ impl Finalizer for Traced {
                     method = %self.method,
                     path = %self.path,
                     outcome = ending.outcome.as_str(),
-                    reason = ending.reason(),
+                    reason = ending.reason().map(without_secrets),
                     status = ending.status.map(|status| status.as_u16()),
                     grpc_status = ending.grpc_status,
                     bytes = ending.bytes,

@@ -21,7 +21,7 @@
 //! }));
 //! // In a proxy these are the two upgraded connections: `hyper::upgrade::on` the request, and on the upstream's response.
 //! let ((client, mut browser), (upstream, mut server)) = (duplex(64), duplex(64));
-//! let sides = std::sync::Mutex::new(Some((client, upstream)));
+//! let sides = std::sync::Arc::new(std::sync::Mutex::new(Some((client, upstream))));
 //! let service = layers.service(service_fn(move |_: Request<()>| {
 //!     let (client, upstream) = sides.lock().unwrap().take().unwrap();
 //!     let mut response = Response::new(TunnelBody::new(async { Ok::<_, Infallible>(client) }, upstream));

@@ -51,7 +51,7 @@ use crate::{
 /// | the same: nothing for 1 s but comments, or 5 s have passed in all | the inner body is dropped, polled or not; a clean end |
 /// | the same: a limit of [`TimeoutsLayer`](crate::timeouts) on the upstream | nothing |
 /// | the same: an abort, a client that leaves or does not read | the inner body is dropped; a clean end; the cause stays what the stream said |
-/// | a length was announced, or there is no body; 101, CONNECT | handed on untouched |
+/// | a length was announced, or there is no body; no success; 101, CONNECT | handed on untouched |
 /// | panic, service error | as without this layer |
 ///
 /// The times need a tokio runtime; without one they do not pass. Size and headers are left alone; the end of stream is not
@@ -97,7 +97,8 @@ where
     fn wrap(self, response: Response<B>) -> Response<Self::Body> {
         let (head, body) = response.into_parts();
         let framing = Framing::of(&self.method, &head, &body);
-        let judged = !framing.no_body && framing.expected.is_none();
+        // The body of a refusal is what it is, and no stream of the model's.
+        let judged = head.status.is_success() && !framing.no_body && framing.expected.is_none();
         let judge =
             judged.then(|| Judge { exchange: self.exchange, activity: Activity::by_media(&head) });
         let body = TerminatorGuardBody { state: State::Open(Box::pin(body)), judge };

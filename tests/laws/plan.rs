@@ -150,7 +150,9 @@ impl Plan {
         };
         // Nobody must come this far.
         let script = script.data("late").error("late");
-        script.eos(if self.flags_its_end { Eos::Truthful } else { Eos::Never })
+        // A flag that comes true between two polls, behind a pause, is what `flags` is about.
+        let with_its_end = matches!(self.steps.last(), None | Some(Step::Data(_)));
+        script.eos(if self.flags_its_end && with_its_end { Eos::Truthful } else { Eos::Never })
     }
 
     pub(crate) fn upstream(&self, probe: &Probe) -> Upstream {

@@ -85,7 +85,9 @@ impl Socket {
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let (true, Some(unread)) = (written.is_pending(), self.unread) else {
+        // The only limit of a tunnel is the total one.
+        let unread = self.unread.filter(|_| !self.switch.is_on());
+        let (true, Some(unread)) = (written.is_pending(), unread) else {
             self.stuck = None;
             return written;
         };
