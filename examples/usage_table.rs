@@ -335,10 +335,10 @@ const TABLE: &str = "
 | - as of GLM | cut in the middle | m-1 | 12 | - | - | - | partial | missing |
 | - as of GLM | no usage asked | m-1 | - | - | - | end_turn | unknown | seen |
 | Gemini | complete | m-1 | 12 | 3 | 4 | STOP | reported | seen |
-| Gemini | cut in the middle | m-1 | 12 | - | - | - | partial | none |
+| Gemini | cut in the middle | m-1 | 12 | - | - | - | partial | missing |
 | Gemini | no usage asked | m-1 | - | - | - | STOP | unknown | seen |
 | - JSON array | complete | m-1 | 12 | 3 | 4 | STOP | reported | seen |
-| - JSON array | cut in the middle | m-1 | 12 | - | - | - | partial | none |
+| - JSON array | cut in the middle | m-1 | 12 | - | - | - | partial | missing |
 | - JSON array | no usage asked | m-1 | - | - | - | STOP | unknown | seen |
 | Ollama | complete | m-1 | 12 | 3 | - | stop | reported | seen |
 | Ollama | cut in the middle | m-1 | - | - | - | - | unknown | missing |
@@ -347,9 +347,9 @@ const TABLE: &str = "
 | Cohere v2 | cut in the middle | - | - | - | - | - | unknown | missing |
 | Cohere v2 | no usage asked | - | - | - | - | COMPLETE | unknown | seen |
 | Bedrock Converse | complete | m | 12 | 3 | 4 | end_turn | reported | seen |
-| Bedrock Converse | cut in the middle | m | - | - | - | - | unknown | none |
+| Bedrock Converse | cut in the middle | m | - | - | - | - | unknown | missing |
 | Bedrock Converse | no usage asked | m | - | - | - | end_turn | unknown | seen |
 | Bedrock Invoke | complete | m-1 | 12 | 3 | - | end_turn | reported | seen |
-| Bedrock Invoke | cut in the middle | m-1 | 12 | - | - | - | partial | none |
+| Bedrock Invoke | cut in the middle | m-1 | 12 | - | - | - | partial | missing |
 | Bedrock Invoke | no usage asked | m-1 | - | - | - | end_turn | unknown | seen |
 ";
