@@ -170,8 +170,8 @@ impl Forward {
             // hyper's client takes a GET of unknown length to have no body at all, unless this header says otherwise.
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        // A client of HTTP/1.0 does not wait (RFC 9110, 10.1.1), and hyper can not tell one of HTTP/2 to go on.
-        let expects = parts.version == Version::HTTP_11 && headers::expects_continue(&headers);
+        // A client of HTTP/1.0 does not wait (RFC 9110, 10.1.1).
+        let expects = parts.version > Version::HTTP_10 && headers::expects_continue(&headers);
         let repeatable = again::is_repeatable(&parts.method, &headers);
         let exchange = Exchange::get(&parts.extensions).unwrap_or_default();
         let mut request = Request::new(());
