@@ -24,6 +24,7 @@
 //! | [`FirstFrameLayer`](first_frame) | commits the head only when the stream has begun, so that a failure before is a status | no |
 //! | [`CoalesceLayer`](coalesce) | makes one frame of those that are already waiting | no |
 //! | [`IsolateLayer`](isolate) | reads a body that blocks its thread on a thread of its own | no |
+//! | `CloseUnfinishedLayer` (feature `hyper-util`) | closes the upstream's connection when the exchange is over before its end, even while a write is blocked | no |
 //!
 //! # The order
 //!
@@ -80,6 +81,7 @@
 //! | `tracing` | yes | [`finalize::FinalizeLayer::traced`]; [`abort::ask_every`] says what went wrong |
 //! | `usage` | no | [`usage`], which reads the token usage of language models from the passing stream |
 //! | `replay` | no | `ReplayLayer`, which serves complete answers again to equal requests; implies `usage` |
+//! | `hyper-util` | no | [`connection`], for hyper-util's client |
 //! | `h2` | no | an aborted HTTP/2 stream is reset with a chosen code; bound to version 0.4 of the crate `h2` |
 //!
 //! # What is promised of every layer
@@ -104,6 +106,8 @@ pub mod abort;
 mod align;
 mod aligned;
 pub mod coalesce;
+#[cfg(feature = "hyper-util")]
+pub mod connection;
 mod contain;
 mod cut;
 pub mod detach;
