@@ -98,6 +98,7 @@ where
         };
         let socket = Socket::new(stream, limits.unread);
         let told = (socket.given(), socket.switch());
+        let reset = socket.reset();
         let connection = connection(
             server.clone(),
             socket,
@@ -106,7 +107,13 @@ where
             limits.idle,
             connections.stop.subscribe(),
         );
-        connections.tasks.spawn(connection);
+        connections.tasks.spawn(async move {
+            tokio::select! {
+                () = connection => {}
+                // hyper does not look while the upload waits for a reader.
+                () = reset => {}
+            }
+        });
     }
 }
 

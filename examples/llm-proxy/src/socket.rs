@@ -1,8 +1,10 @@
-//! A client's connection, which notices two things that hyper does not tell an HTTP/1 response: that the client left in
-//! the middle of its upload, and that it takes nothing of what was written for it.
+//! A client's connection, which notices three things that hyper does not tell an HTTP/1 response: that the client left in
+//! the middle of its upload, that it reset the connection while nobody read, and that it takes nothing of what was written
+//! for it.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
+    net::Shutdown,
     pin::Pin,
     sync::{
         Arc,
@@ -12,9 +14,9 @@ use std::{
     time::Duration,
 };
 
-use socket2::TcpKeepalive;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
     time::{Sleep, sleep},
 };
@@ -32,7 +34,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     /// For how long the client may take nothing.
     unread: Option<Duration>,
     /// Is there while something waits to be written.
@@ -63,12 +65,23 @@ impl Socket {
         // A delayed heartbeat or event is worth less than a full packet.
         let _ = stream.set_nodelay(true);
         #[cfg(any(target_os = "android", target_os = "linux"))]
-        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         // A client that is gone without a word is noticed though nothing is written: in a tunnel that may be for hours.
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-        let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
         let (given, switch) = (Given::default(), Switch::default());
-        Self { stream, unread, stuck: None, left: false, given, switch }
+        Self { stream: Arc::new(stream), unread, stuck: None, left: false, given, switch }
+    }
+
+    /// Resolves when the client resets the connection, also while nobody reads what it has sent.
+    pub(crate) fn reset(&self) -> impl Future<Output = ()> + Send + use<> {
+        let stream = Arc::clone(&self.stream);
+        async move {
+            // An error of readiness is that of a runtime which stops: then nobody is told of anything.
+            if stream.ready(Interest::ERROR).await.is_err() {
+                std::future::pending().await
+            }
+        }
     }
 
     /// What hyper was given for this client since all of it was written.
@@ -104,7 +117,10 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        let read = ready!(retry(cx, TcpStream::poll_read_ready, &self.stream, |stream| {
+            stream.try_read_buf(buffer)
+        }));
+        let read = read.map(drop);
         self.left |= read.is_err() || (buffer.filled().len() == before && buffer.remaining() > 0);
         Poll::Ready(read)
     }
@@ -116,7 +132,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let ready = TcpStream::poll_write_ready;
+        let written = retry(cx, ready, &self.stream, |stream| stream.try_write(bytes));
         self.written(cx, written)
     }
 
@@ -125,12 +142,13 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let ready = TcpStream::poll_write_ready;
+        let written = retry(cx, ready, &self.stream, |stream| stream.try_write_vectored(slices));
         self.written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -143,10 +161,27 @@ impl AsyncWrite for Socket {
         if self.given.written() {
             cx.waker().wake_by_ref();
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Poll::Ready(Ok(())) // There is nothing between here and the kernel.
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(&*self.stream).shutdown(Shutdown::Write))
+    }
+}
+
+/// Does `attempt` as soon as the stream is ready for it.
+fn retry<T>(
+    cx: &mut Context<'_>,
+    ready: fn(&TcpStream, &mut Context<'_>) -> Poll<io::Result<()>>,
+    stream: &TcpStream,
+    mut attempt: impl FnMut(&TcpStream) -> io::Result<T>,
+) -> Poll<io::Result<T>> {
+    loop {
+        ready!(ready(stream, cx))?;
+        match attempt(stream) {
+            // The readiness was an old one, and is forgotten by now.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
     }
 }

@@ -30,6 +30,7 @@ mod metrics;
 mod outcomes;
 mod page;
 mod refusals;
+mod releases;
 mod replay;
 mod retries;
 mod shutdown;
