@@ -79,7 +79,7 @@ impl Socket {
         async move {
             // An error of readiness is that of a runtime which stops: then nobody is told of anything.
             if stream.ready(Interest::ERROR).await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }
@@ -151,7 +151,7 @@ impl AsyncWrite for Socket {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper ends a connection whose client closed its side while it waits for the answer, but not one whose client
         // did so in the middle of the request.
         if self.left && !self.switch.is_on() {

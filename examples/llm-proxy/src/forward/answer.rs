@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower_lifeline::{
+    connection::ResponseBody,
     exchange::{Cause, Exchange},
     timeouts::Limit,
 };
@@ -31,7 +32,7 @@ pub(super) fn watch(exchange: Exchange) -> (Begin, Begun) {
 }
 
 impl Begin {
-    pub(super) fn answer(self, body: Incoming) -> Answer {
+    pub(super) fn answer(self, body: ResponseBody<Incoming>) -> Answer {
         self.0.send_replace(true);
         Answer { body, _begin: self }
     }
@@ -57,7 +58,7 @@ impl Begun {
 /// The body of the upstream's answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    body: Incoming,
+    body: ResponseBody<Incoming>,
     _begin: Begin,
 }
 

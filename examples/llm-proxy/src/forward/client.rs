@@ -9,6 +9,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 
+use tower::{Layer, Service};
+use tower_lifeline::connection::{
+    ClosableConnector, CloseUnfinished, CloseUnfinishedFuture, CloseUnfinishedLayer, RequestBody,
+};
+
 use super::{upload::Upload, websocket};
 use crate::{heads, socket::KEEPALIVE, upstream::Protocol};
 
@@ -18,18 +23,26 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// ... and all of a connection together: so much that one slow reader never starves its siblings.
 const CONNECTION_WINDOW: u32 = 256 * 1024 * 1024;
 
+type Sends<C> = CloseUnfinished<legacy::Client<C, RequestBody<Upload>>>;
+
+/// The answer to a request that was sent.
+pub(super) type Answering = CloseUnfinishedFuture<ResponseFuture>;
+
 /// Cheap to clone; clones share the connections.
 #[derive(Debug, Clone)]
 pub(super) enum Client {
-    Plain(legacy::Client<HttpConnector, Upload>),
-    Tls(legacy::Client<HttpsConnector<HttpConnector>, Upload>),
+    Http1(Sends<ClosableConnector<HttpConnector>>),
+    /// Whose connections are shared, so that none is closed for one request.
+    Http2(Sends<HttpConnector>),
+    Tls(Sends<ClosableConnector<HttpsConnector<HttpConnector>>>),
 }
 
 impl Client {
-    pub(super) fn request(&self, request: Request<Upload>) -> ResponseFuture {
+    pub(super) fn request(&mut self, request: Request<Upload>) -> Answering {
         match self {
-            Self::Plain(client) => client.request(request),
-            Self::Tls(client) => client.request(request),
+            Self::Http1(client) => client.call(request),
+            Self::Http2(client) => client.call(request),
+            Self::Tls(client) => client.call(request),
         }
     }
 }
@@ -67,20 +80,27 @@ impl Clients {
         let mut unpooled = builder.clone();
         unpooled.pool_max_idle_per_host(0);
         let mut websockets = None;
+        let builders = [&builder, &unpooled];
         let [pooled, fresh] = match protocol {
-            Protocol::Http1 | Protocol::Http2 => {
-                [&builder, &unpooled].map(|builder| Client::Plain(builder.build(tcp.clone())))
+            Protocol::Http1 => {
+                let tcp = ClosableConnector::new(tcp);
+                builders.map(|builder| Client::Http1(sends(builder.build(tcp.clone()))))
+            }
+            Protocol::Http2 => {
+                builders.map(|builder| Client::Http2(sends(builder.build(tcp.clone()))))
             }
             Protocol::Tls => {
                 tcp.enforce_http(false);
-                let https = (tcp.clone(), websocket::tls()?);
-                websockets = Some(Client::Tls(unpooled.build(HttpsConnector::from(https))));
+                let https = HttpsConnector::from((tcp.clone(), websocket::tls()?));
+                let https = ClosableConnector::new(https);
+                websockets = Some(Client::Tls(sends(unpooled.build(https))));
                 let tls = HttpsConnectorBuilder::new()
                     .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
                     .https_only()
                     .enable_all_versions()
                     .wrap_connector(tcp);
-                [&builder, &unpooled].map(|builder| Client::Tls(builder.build(tls.clone())))
+                let tls = ClosableConnector::new(tls);
+                builders.map(|builder| Client::Tls(sends(builder.build(tls.clone()))))
             }
         };
         if protocol == Protocol::Http1 {
@@ -88,4 +108,9 @@ impl Clients {
         }
         Ok(Self { pooled, fresh, websockets })
     }
+}
+
+/// What is over before its end lets go of its connection, also while hyper waits for room to write.
+fn sends<C>(client: legacy::Client<C, RequestBody<Upload>>) -> Sends<C> {
+    CloseUnfinishedLayer::new().layer(client)
 }

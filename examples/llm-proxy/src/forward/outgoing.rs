@@ -10,14 +10,17 @@ use http::{
 };
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{self, ResponseFuture};
+use hyper_util::client::legacy;
 use tokio::time::{Instant, timeout_at};
 use tower::BoxError;
-use tower_lifeline::{error::ErrorChain, exchange::Exchange, usage::Dialect};
+use tower_lifeline::{
+    connection::ResponseBody, error::ErrorChain, exchange::Exchange, usage::Dialect,
+};
 
 use super::{
     again,
     answer::{self, Begin},
+    client::Answering,
     headers,
     upload::{Budget, Source, Terms, Upload},
 };
@@ -119,8 +122,8 @@ impl Outgoing {
     /// Waits for the answer, and asks the client for its body when it has waited for long enough.
     pub(super) async fn answer(
         &mut self,
-        mut answer: ResponseFuture,
-    ) -> Result<Response<Incoming>, legacy::Error> {
+        mut answer: Answering,
+    ) -> Result<Response<ResponseBody<Incoming>>, legacy::Error> {
         if let Some(patience) = self.patience {
             if let Ok(answer) = timeout_at(patience, &mut answer).await {
                 return answer;

@@ -15,7 +15,10 @@ use hyper::{
 use hyper_rustls::ConfigBuilderExt;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use tower_lifeline::tunnel::{Tunnel, TunnelBody};
+use tower_lifeline::{
+    connection::ResponseBody,
+    tunnel::{Tunnel, TunnelBody},
+};
 
 use super::{Answer, ForwardError, headers};
 
@@ -66,7 +69,7 @@ pub(super) fn say(headers: &mut HeaderMap) {
 /// Connects both sides, now that the upstream has switched.
 pub(super) async fn connect(
     client: OnUpgrade,
-    mut response: Response<Incoming>,
+    mut response: Response<ResponseBody<Incoming>>,
 ) -> Result<Response<Either<Answer, WebSocket>>, ForwardError> {
     if !names(response.headers()) {
         return Err(ForwardError::Switched);
