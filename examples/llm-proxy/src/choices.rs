@@ -138,6 +138,8 @@ pub(crate) fn replay(options: &Options, captured: &Budget) -> ReplayLayer<Memory
     let key = paths.fold(RequestKey::new(), |key, path| key.also(Method::POST, path));
     let key = options.replay_ignore.iter().cloned().fold(key, RequestKey::ignore);
     let layer = ReplayLayer::new(store, Replays(options.replay.map(|_| key)));
+    let requests = Budget::new(bytes(options.upload_total));
+    let layer = layer.requests_within(&requests);
     layer.answer_limit(bytes(options.capture)).within(captured).coalesce()
 }
 

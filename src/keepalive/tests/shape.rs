@@ -88,10 +88,7 @@ async fn trailers_wait_for_what_was_held_back_and_are_the_same() {
     let log = script.log();
     let mut body = each_second(script, Heartbeat::comment());
     let seen = drain(&mut body).await;
-    assert_eq!(
-        (seen.frames, seen.trailers),
-        (vec!["data: a".into(), Bytes::from("\n")], Some(trailers))
-    );
+    assert_eq!((seen.frames, seen.trailers), (vec![Bytes::from("data: a\n")], Some(trailers)));
     assert_eq!(log.count(|event| *event == testkit::Event::PollAfterEnd), 0);
     assert!(body.frame().await.is_none(), "it is fused");
 }
@@ -112,7 +109,7 @@ async fn an_error_waits_for_what_was_held_back_and_is_the_same() {
 async fn at_the_end_what_was_held_back_goes_out_first() {
     let mut body =
         each_second(Script::new().data("data: a\n\nda").data("ta"), Heartbeat::comment());
-    assert_eq!(drain(&mut body).await.frames, ["data: a\n\n", "da", "ta"]);
+    assert_eq!(drain(&mut body).await.frames, ["data: a\n\n", "data"]);
     assert!(body.frame().await.is_none(), "it is fused");
 }
 
@@ -124,7 +121,7 @@ async fn the_end_of_the_stream_is_not_reported_while_something_is_held_back() {
     while body.frame().await.is_some() {
         told.push(body.is_end_stream());
     }
-    assert_eq!(told, [false, false, false, true]);
+    assert_eq!(told, [false, false, true]);
     let script = Script::new().data("half").trailers(HeaderMap::new()).eos(Eos::Always);
     let mut body = each_second(script, Heartbeat::comment());
     body.frame().await.unwrap().unwrap();
