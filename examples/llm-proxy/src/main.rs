@@ -34,8 +34,13 @@ use crate::{
     signals::Signals,
 };
 
+/// glibc's keeps what was freed in small pieces: after a burst of streams nothing of it came back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod admin;
 mod books;
+mod capture;
 mod choices;
 mod cors;
 mod forward;
@@ -99,7 +104,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
         None => None,
     };
     let all = registry.root().clone();
-    let captured = choices::capture_total(options.capture_total);
+    let captured = capture::total(options.capture_total);
 
     let finalize = FinalizeLayer::with({
         let books = books.clone();
@@ -126,7 +131,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
         .layer(AbortLayer::new(choices::handle(&registry)).answer(choices::aborted(&books)))
         .layer(TimeoutsLayer::new(choices::limits_on_upstream(&options)).answer(choices::timed_out))
         .layer(finalize)
-        .layer(TeeLayer::recording(choices::capture(options.capture, &captured)))
+        .layer(capture::layer(options.capture, &captured))
         .layer(TeeRequestLayer::new(AsksForStream::sink))
         .layer(UploadLayer::new())
         .layer(choices::replay(&options, &captured))
