@@ -34,10 +34,6 @@ use crate::{
     signals::Signals,
 };
 
-/// glibc's keeps what was freed in small pieces: after a burst of streams nothing of it came back.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 mod admin;
 mod books;
 mod capture;
