@@ -1,7 +1,8 @@
 //! A client in the middle of its upload: who is waited for, and what happens when the answer has begun.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
+use http::Response;
 use serde_json::{Value, json};
 use testkit::{H1, H2, H2Call, How, Play, Upstream, dechunk};
 use tokio::{
@@ -296,16 +297,14 @@ async fn a_client_that_stops_in_the_middle_of_its_request_is_answered_408() {
             let error = json!({"type": "timeout", "message": message, "code": "upload"});
             let body_expected = json!({"type": "error", "error": error});
             assert_eq!((status, body), (408, body_expected), "{wire:?} {replay:?} {sent}");
-            if wire == Wire::H1 {
-                let fields = [
-                    ("outcome", json!("timed_out")),
-                    ("reason", json!("upload")),
-                    ("status", json!(408)),
-                    ("bytes", json!(0)),
-                    ("head_ms", Value::Null),
-                ];
-                says(&proxy.ending().await, fields);
-            }
+            let fields = [
+                ("outcome", json!("timed_out")),
+                ("reason", json!("upload")),
+                ("status", json!(408)),
+                ("bytes", json!(0)),
+                ("head_ms", Value::Null),
+            ];
+            says(&proxy.ending().await, fields);
         }
     }
 }
@@ -389,6 +388,42 @@ async fn a_refusal_that_follows_a_slow_upload_is_not_hidden_by_an_early_head() {
         let sse = ("accept", "text/event-stream");
         let mut client = Uploader::begin(wire, &proxy, "/", BODY.len(), &[sse]).await;
         client.slowly(BODY, Duration::from_secs(2)).await;
+        assert_eq!(client.answer().await, (401, b"no".to_vec()), "{wire:?}");
+    }
+}
+
+/// An upstream of HTTP/2 that gives a request the usual window, makes no more room for so long, and then refuses it.
+async fn slow_to_read(time: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            tokio::spawn(async move {
+                let mut body = request.into_body();
+                sleep(time).await;
+                while let Some(Ok(data)) = body.data().await {
+                    body.flow_control().release_capacity(data.len()).unwrap();
+                }
+                let head = Response::builder().status(401).header("content-length", 2);
+                let mut answer = respond.send_response(head.body(()).unwrap(), false).unwrap();
+                answer.send_data("no".into(), true).unwrap();
+            });
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn what_an_h2_upstream_has_no_room_for_it_does_not_have() {
+    for wire in WIRES {
+        let upstream = slow_to_read(Duration::from_millis(1500)).await;
+        let options = [&*format!("--upstream=h2c://{upstream}"), "--early-head=300ms"];
+        let proxy = Proxy::start(&options).await;
+        let (body, sse) = ("x".repeat(100_000), ("accept", "text/event-stream"));
+        let mut client = Uploader::begin(wire, &proxy, "/", body.len(), &[sse]).await;
+        client.send(&body, true).await;
         assert_eq!(client.answer().await, (401, b"no".to_vec()), "{wire:?}");
     }
 }
