@@ -28,8 +28,8 @@ enum Open {
     Last(Members),
     /// Each of its elements is read as such a value.
     Array(Node),
-    /// All that matters is whether there is something in it.
-    Content,
+    /// All that matters is whether there is something in it, for such a value.
+    Any(Node),
 }
 
 impl Extractor {
@@ -84,8 +84,7 @@ impl Extractor {
             (Some(node @ (Node::Object(_) | Node::Choice(_) | Node::Last(_))), false) => {
                 Open::Array(node)
             }
-            (Some(Node::Content), _) => Open::Content,
-            (Some(Node::Mark(mark)), _) => return self.found.mark(mark),
+            (Some(node @ (Node::Content | Node::Mark(_))), _) => Open::Any(node),
             _ => return,
         };
         self.open.push(open);
@@ -115,12 +114,15 @@ impl Extractor {
             }
             _ => None,
         };
+        if let Some(Node::Named(mark)) = self.value {
+            self.found.mark(mark);
+        }
     }
 
     /// There is something in the container.
     fn element(&mut self) {
-        if let Some(Open::Content) = self.open.last() {
-            self.found.turn.goes_on = true;
+        if let Some(Open::Any(node)) = self.open.last() {
+            self.found.is_there(*node);
         }
     }
 
@@ -146,7 +148,6 @@ impl Extractor {
                 }
                 self.found.finish(text);
             }
-            Some(Node::Mark(mark)) => self.found.mark(mark),
             _ => {}
         }
     }
@@ -155,6 +156,7 @@ impl Extractor {
         match (self.node(), number) {
             (Some(Node::Count(count)), Some(number)) => self.found.counts.set(count, number),
             (Some(Node::Index), Some(number)) => self.found.turn.index = number,
+            (_, Some(0)) => self.element(),
             _ => self.there(),
         }
     }
@@ -162,10 +164,8 @@ impl Extractor {
     /// A value that is not empty.
     fn there(&mut self) {
         self.element();
-        match self.node() {
-            Some(Node::Mark(mark)) => self.found.mark(mark),
-            Some(Node::Content) => self.found.turn.goes_on = true,
-            _ => {}
+        if let Some(node) = self.node() {
+            self.found.is_there(node);
         }
     }
 

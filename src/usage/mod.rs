@@ -147,7 +147,7 @@ impl TeeLayer<()> {
 }
 
 impl TeeRequestLayer<()> {
-    /// Reads how many answers each request asks for (`n`, `generationConfig.candidateCount`), for
+    /// Reads how many answers each request asks for (`n`, `generationConfig.candidateCount`, to each `prompt` of several), for
     /// [`TeeLayer::usage`], which then knows when all of them are whole. Without this layer one answer is enough.
     ///
     /// ```
@@ -158,7 +158,7 @@ impl TeeRequestLayer<()> {
     /// ```
     pub fn usage() -> TeeRequestLayer<impl Fn(&Parts) -> RequestMeter + Clone> {
         TeeRequestLayer::new(|request: &Parts| {
-            RequestMeter::in_exchange(Exchange::get(&request.extensions).as_ref())
+            RequestMeter::for_path(request.uri.path(), Exchange::get(&request.extensions).as_ref())
         })
     }
 }

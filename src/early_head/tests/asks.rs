@@ -48,6 +48,8 @@ fn a_body_that_says_so_asks_for_a_stream_wherever_it_says_it() {
         r#"{"\u0073\u0074\u0072\u0065\u0061\u006D":true}"#,
         r#"{"stream":true,"n":1} and more"#,
         "{\"a\":\"\u{e9}\u{1f600}\",\"stream\":true}",
+        "\u{feff}{\"stream\":true}",
+        r#"{"temperature":NaN,"stream":true}"#,
     ] {
         assert!(asks(body), "{body}");
     }

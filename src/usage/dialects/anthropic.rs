@@ -38,7 +38,6 @@ pub(super) const DELTA: Node = Node::Object(&[
 ]);
 
 const MEMBERS: Members = &[
-    ("type", Node::Text(Text::Kind)),
     ("message", STARTED),
     ("delta", DELTA),
     ("usage", USAGE), // Of `message_delta`, or the whole message.
@@ -51,7 +50,7 @@ pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
     needles: LazyLock::new(|| Needles::new(&["\"usage\"", "stop"])),
     members: MEMBERS,
     finish,
-    ends: |found| found.text(Text::Kind) == Some("message_stop"),
+    ends: |kind, _| kind == "message_stop",
     ends_with_reason: false,
     input: input_and_cache,
     output,

@@ -32,7 +32,7 @@ pub(in crate::usage) static CONVERSE: Grammar = Grammar {
         ),
     ],
     finish,
-    ends: |_| false, // It is `metadata`, which is the name of a message.
+    ends: |_, _| false, // It is `metadata`, which is the name of a message.
     ends_with_reason: true,
     input: input_and_cache,
     output,
@@ -59,7 +59,7 @@ pub(in crate::usage) static INVOKE: Grammar = Grammar {
         Needles::new(&[
             "\"amazon-bedrock-invocationMetrics\"",
             "\"metadata\"",
-            "\"message_stop\"",
+            "message_stop",
             "\"usage\"",
             "\"stop_reason\"",
             "\"stopReason\"",
@@ -82,7 +82,6 @@ pub(in crate::usage) static INVOKE: Grammar = Grammar {
         ("model", Node::Text(Text::Model)),
         // Anthropic, and Llama's reason.
         ("message", anthropic::STARTED),
-        ("type", Node::Text(Text::Kind)),
         ("delta", anthropic::DELTA),
         ("stop_reason", FINISH),
         // Nova.
@@ -101,7 +100,7 @@ pub(in crate::usage) static INVOKE: Grammar = Grammar {
         ("outputText", Node::Content),
     ],
     finish,
-    ends: |found| found.text(Text::Kind) == Some("message_stop") || found.has(Mark::Last),
+    ends: |kind, found| kind == "message_stop" || found.has(Mark::Last),
     ends_with_reason: true,
     input: input_and_cache,
     output,

@@ -21,7 +21,6 @@ const USAGE: Node = Node::Object(&[
 ]);
 
 const MEMBERS: Members = &[
-    ("type", Node::Text(Text::Kind)),
     ("delta", Node::Object(&[("finish_reason", Node::Text(Text::Finish)), ("usage", USAGE)])),
     // The whole response.
     ("finish_reason", Node::Text(Text::Finish)),
@@ -29,10 +28,10 @@ const MEMBERS: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| Needles::new(&["\"message-end\"", "\"finish_reason\"", "\"usage\""])),
+    needles: LazyLock::new(|| Needles::new(&["message-end", "\"finish_reason\"", "\"usage\""])),
     members: MEMBERS,
     finish,
-    ends: |found| found.text(Text::Kind) == Some("message-end"),
+    ends: |kind, _| kind == "message-end",
     ends_with_reason: false,
     input,
     output,

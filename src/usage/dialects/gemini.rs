@@ -47,7 +47,7 @@ pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
     }),
     members: MEMBERS,
     finish,
-    ends: |_| false, // Usage may follow the reason, and old models give one with every chunk.
+    ends: |_, _| false, // Usage may follow the reason, and old models give one with every chunk.
     ends_with_reason: true,
     input: |counts| counts.sum(Count::Input, &[Count::ToolInput]),
     output,

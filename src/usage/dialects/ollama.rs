@@ -29,7 +29,7 @@ pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
     }),
     members: MEMBERS,
     finish,
-    ends: |found| found.has(Mark::Done),
+    ends: |_, found| found.has(Mark::Done),
     ends_with_reason: false,
     input,
     output,
