@@ -1,9 +1,5 @@
 //! Keeps the account of one response: event by event, as its dialect has it.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
-
 use super::{
     Certainty, Dialect, Terminator, Usage, UsageReport,
     asked::Asked,
@@ -12,7 +8,7 @@ use super::{
     event::Event,
     framing::{About, Kind, Medium, Message},
     members::{Count, Counts, LONGEST_TEXT, Mark, Text},
-    needles::{self, Needles},
+    needles::{self, is_said},
 };
 use crate::{
     exchange::{Cause, Exchange, Said},
@@ -21,15 +17,6 @@ use crate::{
 
 /// So many events are looked at to recognise a dialect: the first may be a heartbeat.
 const TRIES: u8 = 8;
-
-static MODEL: LazyLock<Needles> =
-    LazyLock::new(|| Needles::new(&["\"model\"", "\"modelVersion\""]));
-static CHOICES: LazyLock<Needles> =
-    LazyLock::new(|| Needles::new(&["\"choices\"", "\"candidates\""]));
-/// In any dialect. The last is what any letter of a name may be written as.
-static ANY: LazyLock<Needles> =
-    LazyLock::new(|| Needles::new(&["error", "response.failed", "[DONE]", "\\u00"]));
-static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"index\""));
 
 /// What one response has said so far.
 #[derive(Debug, Default)]
@@ -150,29 +137,28 @@ impl Account {
         if !self.streams() || self.guesses() || watched {
             return false;
         }
-        let of_interest = self.dialect.is_some_and(|dialect| {
-            dialect.grammar().needles.are_in(events)
-                || (!self.has_model && MODEL.are_in(events))
-                || (self.end.is_none() && self.may_be_of_another(dialect, events))
-        });
-        !of_interest && !ANY.are_in(events)
+        let Some(dialect) = self.dialect else { return !needles::ANY.are_in(events) };
+        // There may be more answers than one, and other things with an index.
+        let counts = self.end.is_none() && matches!(dialect, Dialect::OpenAiChat | Dialect::Gemini);
+        let counts_first = counts && !self.choices.has_seen(0); // One without an index is the first.
+        let watch = &dialect.grammar().watch;
+        let early = !self.has_model || counts_first;
+        let needles = if early { &watch.early } else { &watch.late };
+        !needles.any(events, |word, behind| match word {
+            needles::INDEX => counts && !self.knows(behind),
+            needles::MODEL | needles::MODEL_VERSION => !self.has_model && is_said(behind),
+            needles::CHOICES | needles::CANDIDATES => counts_first && is_said(behind),
+            _ => is_said(behind),
+        })
     }
 
-    /// Whether they may be of an answer that was not there before. There are other things with an index.
-    fn may_be_of_another(&self, dialect: Dialect, events: &[u8]) -> bool {
-        if !matches!(dialect, Dialect::OpenAiChat | Dialect::Gemini) {
-            return false;
-        }
-        let known = |at: usize| {
-            let value = needles::value(&events[at + INDEX.needle().len()..])?;
-            let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let whole = matches!(value.get(digits), Some(b',' | b'}' | b' '));
-            let index = std::str::from_utf8(&value[..digits]).ok()?.parse().ok()?;
-            (whole && self.choices.has_seen(index)).then_some(())
-        };
-        // One without an index is the first.
-        (!self.choices.has_seen(0) && CHOICES.are_in(events))
-            || INDEX.find_iter(events).any(|at| known(at).is_none())
+    /// Whether what stands behind the name of an index is one of an answer that was there before.
+    fn knows(&self, behind: &[u8]) -> bool {
+        let Some(value) = needles::value(behind) else { return false };
+        let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let whole = matches!(value.get(digits), Some(b',' | b'}' | b' '));
+        let index = std::str::from_utf8(&value[..digits]).ok().and_then(|index| index.parse().ok());
+        whole && index.is_some_and(|index| self.choices.has_seen(index))
     }
 
     /// Takes what an event says, and what it is called.

@@ -1,11 +1,9 @@
 //! Anthropic's Messages and what looks like them.
 
-use std::sync::LazyLock;
-
 use super::{Grammar, finish, input_and_cache, output};
 use crate::usage::{
     members::{Count, Members, Node, Text},
-    needles::Needles,
+    needles::watch,
 };
 
 const USAGE: Node = Node::Object(&[
@@ -47,7 +45,7 @@ const MEMBERS: Members = &[
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
     // The second is in `stop_reason` and `message_stop`: one search for both.
-    needles: LazyLock::new(|| Needles::new(&["\"usage\"", "stop"])),
+    watch: watch!["\"usage\"", "stop"],
     members: MEMBERS,
     finish,
     ends: |kind, _| kind == "message_stop",

@@ -1,11 +1,9 @@
 //! Cohere's chat, version 2.
 
-use std::sync::LazyLock;
-
 use super::{Grammar, finish, input, output};
 use crate::usage::{
     members::{Count, Members, Node, Text},
-    needles::Needles,
+    needles::watch,
 };
 
 /// What is billed is less than what was used: `billed_units` are no counts.
@@ -28,7 +26,7 @@ const MEMBERS: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| Needles::new(&["message-end", "\"finish_reason\"", "\"usage\""])),
+    watch: watch!["message-end", "\"finish_reason\"", "\"usage\""],
     members: MEMBERS,
     finish,
     ends: |kind, _| kind == "message-end",

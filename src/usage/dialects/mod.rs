@@ -8,17 +8,16 @@ pub(super) mod ollama;
 pub(super) mod openai_chat;
 pub(super) mod openai_responses;
 
-use std::sync::LazyLock;
-
 use super::{
     members::{Count, Counts, Found, Members, Text},
-    needles::Needles,
+    needles::Watch,
 };
 
 /// What a dialect says where.
 pub(super) struct Grammar {
-    /// Names and types: one of them is on the way to each of the `members`, but for the model and what only matters with them.
-    pub(super) needles: LazyLock<Needles>,
+    /// Names and types that are searched for: one of them is on the way to each of the `members`, but for what only matters with
+    /// them.
+    pub(super) watch: Watch,
     /// Where it is, in an event and in a whole response.
     pub(super) members: Members,
     /// Why the model stopped.

@@ -1,11 +1,9 @@
 //! OpenAI's chat completions and what looks like them; and what else of OpenAI's says what it cost.
 
-use std::sync::LazyLock;
-
 use super::{Grammar, finish, input, output_and_thoughts};
 use crate::usage::{
     members::{Count, Found, Members, Node, Text},
-    needles::Needles,
+    needles::watch,
 };
 
 const USAGE: Node = Node::Object(&[
@@ -60,7 +58,7 @@ const MEMBERS: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| Needles::new(&["\"usage\"", "\"finish_reason\""])),
+    watch: watch!["\"usage\"", "\"finish_reason\""],
     members: MEMBERS,
     finish,
     ends: |_, _| false, // It is `[DONE]`, which is no JSON.

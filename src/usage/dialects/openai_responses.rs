@@ -1,11 +1,9 @@
 //! OpenAI's Responses.
 
-use std::sync::LazyLock;
-
 use super::{Grammar, input, output_and_thoughts};
 use crate::usage::{
     members::{Count, Found, Members, Node, Text},
-    needles::Needles,
+    needles::watch,
 };
 
 const USAGE: Node = Node::Object(&[
@@ -36,17 +34,15 @@ const RESPONSE: Members = &[
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
     // Only the first events and the last have a response in them.
-    needles: LazyLock::new(|| {
-        Needles::new(&[
-            "\"response\"",
-            "response.completed",
-            "response.incomplete",
-            "response.cancelled",
-            "\"status\"",
-            "\"incomplete_details\"",
-            "\"usage\"",
-        ])
-    }),
+    watch: watch![
+        "\"response\"",
+        "response.completed",
+        "response.incomplete",
+        "response.cancelled",
+        "\"status\"",
+        "\"incomplete_details\"",
+        "\"usage\"",
+    ],
     members: MEMBERS,
     finish,
     ends,

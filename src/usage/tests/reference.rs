@@ -193,7 +193,7 @@ fn on_the_way_to_each_member_of_a_dialect_is_a_word_that_is_searched_for() {
                 Node::Text(Text::Other) => dialect == Dialect::OpenAiChat,
                 _ => false,
             };
-            apart || dialect.grammar().needles.are_in(format!("\"{name}\":1").as_bytes())
+            apart || dialect.grammar().watch.late.are_in(format!("\"{name}\":1").as_bytes())
         };
         let unknown = members.iter().filter(|member| !known(member));
         unknown
@@ -215,7 +215,7 @@ fn on_the_way_to_each_member_of_a_dialect_is_a_word_that_is_searched_for() {
             for event in
                 [format!("data: {{\"type\":\"{kind}\"}}"), format!("event:{kind}\ndata:{{}}")]
             {
-                let searched = grammar.needles.are_in(event.as_bytes());
+                let searched = grammar.watch.late.are_in(event.as_bytes());
                 assert!(searched || !(grammar.ends)(kind, &Found::default()), "{dialect} {event}");
             }
         }
