@@ -31,6 +31,13 @@ pub(super) const SIGNS: Members = &[
     ("stopReason", Node::Mark(Mark::CamelStopReason)),
 ];
 
+/// What tells an error, where the dialect is certain.
+pub(super) const CERTAIN_SIGNS: Members = &[
+    ("jsonrpc", Node::Mark(Mark::JsonRpc)),
+    ("error", Node::Mark(Mark::Error)),
+    ("type", Node::Text(Text::Kind)),
+];
+
 /// Of OpenAI's chat.
 const CHOICE: Members = &[
     ("delta", Node::Named(Mark::Choice)),

@@ -37,6 +37,11 @@ impl Extractor {
         Self { members, open: vec![], value: None, inside: false, found: Found::default() }
     }
 
+    /// Looks for these in the texts that come.
+    pub(super) const fn look_for(&mut self, members: Members) {
+        self.members = members;
+    }
+
     /// What was found so far.
     pub(super) const fn found(&self) -> &Found {
         &self.found

@@ -6,7 +6,7 @@ use http::{StatusCode, response};
 use super::{
     Dialect, UsageReport,
     account::Account,
-    dialect::{SIGNS, is_openai_other},
+    dialect::is_openai_other,
     event::Event,
     framing::{About, Framing, Kind, Medium, Part},
     members::{Count, Counts},
@@ -43,7 +43,7 @@ impl UsageMeter {
         }
         Self {
             account,
-            event: Event::new(SIGNS),
+            event: Event::new(),
             unwrap: Unwrap::default(),
             framing: None,
             sniffs: true,
