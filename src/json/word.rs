@@ -92,6 +92,9 @@ fn is_number(word: &[u8]) -> bool {
 }
 
 fn whole_number(word: &[u8]) -> Option<u64> {
+    if word.len() < 20 && word.iter().all(u8::is_ascii_digit) {
+        return Some(word.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')));
+    }
     let text = std::str::from_utf8(word).ok()?;
     text.parse().ok().or_else(|| {
         // Some write whole numbers as `69.0`. Above 2^53 it would be another number.

@@ -48,15 +48,19 @@ impl Extractor {
     }
 
     /// Takes the next token, with the depth behind it.
+    #[inline]
     pub(super) fn token(&mut self, token: Token<'_>, depth: usize) {
         let within = match token {
             Token::Object | Token::Array => depth - 1,
             Token::End => depth + 1,
             _ => depth,
         };
-        if self.open.len() != within {
-            return;
+        if self.open.len() == within {
+            self.take(token);
         }
+    }
+
+    fn take(&mut self, token: Token<'_>) {
         match token {
             Token::Object | Token::Array => self.begin(matches!(token, Token::Object)),
             Token::End => self.end(),
