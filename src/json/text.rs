@@ -36,7 +36,7 @@ pub(super) enum Characters {
 }
 
 impl Text {
-    pub(super) const fn decoded(&self) -> &[u8] {
+    pub(super) fn decoded(&self) -> &[u8] {
         self.decoded.as_bytes()
     }
 

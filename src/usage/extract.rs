@@ -150,14 +150,11 @@ impl Extractor {
     fn string(&mut self) {
         self.element();
         let begun = std::mem::take(&mut self.inside);
-        match self.node() {
-            Some(Node::Text(text)) => {
-                if !begun {
-                    self.found.begin(text); // It is empty.
-                }
-                self.found.finish(text);
+        if let Some(Node::Text(text)) = self.node() {
+            if !begun {
+                self.found.begin(text); // It is empty.
             }
-            _ => {}
+            self.found.finish(text);
         }
     }
 

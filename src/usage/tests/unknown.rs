@@ -115,7 +115,7 @@ fn a_stream_of_no_known_dialect_has_failed_only_where_an_event_is_called_so() {
         (sse(error), false),
         (sse(kind), true),
         (format!("event: error\ndata: {error}\n\n"), true),
-        (format!("event: error\ndata: no JSON\n\n"), true),
+        ("event: error\ndata: no JSON\n\n".to_owned(), true),
         (sse("{\"errors\":1}"), false),
     ] {
         assert_eq!(usage(PATH, EVENTS, &stream).error_event, failed, "{stream}");
