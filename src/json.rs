@@ -79,6 +79,7 @@ impl Reader {
     ///
     /// With the token comes its depth, the number of objects and arrays that are open: with one that has just begun, without
     /// one that has just ended. A member of the outermost object has the depth 1.
+    #[inline]
     pub(crate) fn next<'t>(
         &'t mut self,
         text: &'t [u8],
@@ -162,6 +163,7 @@ impl Reader {
     }
 
     /// Begins a value, if that is what begins with this byte.
+    #[inline]
     fn value(&mut self, byte: u8, at: &mut usize) -> bool {
         match byte {
             b'{' | b'[' => self.open(byte == b'{'),

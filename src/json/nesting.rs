@@ -24,19 +24,23 @@ enum Inside {
 }
 
 impl Nesting {
+    #[inline]
     pub(super) const fn depth(&self) -> usize {
         self.depth
     }
 
+    #[inline]
     pub(super) const fn in_object(&self) -> bool {
         self.depth > 0 && self.objects & (1 << (self.depth - 1)) != 0
     }
 
+    #[inline]
     pub(super) const fn in_array(&self) -> bool {
         self.depth > 0 && !self.in_object()
     }
 
     /// Begins an object or an array, and returns whether it is one that is told apart. If not, its rest is to be skipped.
+    #[inline]
     pub(super) const fn open(&mut self, object: bool) -> bool {
         if self.depth == DEPTH {
             (self.deeper, self.inside) = (1, Inside::Container);
@@ -52,6 +56,7 @@ impl Nesting {
         true
     }
 
+    #[inline]
     pub(super) const fn close(&mut self) {
         self.depth -= 1;
     }

@@ -36,6 +36,7 @@ pub(super) enum Characters {
 }
 
 impl Text {
+    #[inline]
     pub(super) fn decoded(&self) -> &[u8] {
         self.decoded.as_bytes()
     }
@@ -46,6 +47,7 @@ impl Text {
     }
 
     /// Reads on.
+    #[inline]
     pub(super) fn next(&mut self, text: &[u8], at: &mut usize) -> Option<Characters> {
         loop {
             let rest = text.get(*at..).filter(|rest| !rest.is_empty())?;

@@ -20,10 +20,12 @@ impl Default for Word {
 }
 
 impl Word {
+    #[inline]
     pub(super) const fn clear(&mut self) {
         self.length = 0;
     }
 
+    #[inline]
     pub(super) const fn is_empty(&self) -> bool {
         self.length == 0
     }
@@ -40,6 +42,7 @@ impl Word {
     }
 
     /// Reads on in what is no string. `None`: only what follows shows that it has ended. `Some(None)`: it is no value.
+    #[inline]
     pub(super) fn scalar(&mut self, text: &[u8], at: &mut usize) -> Option<Option<Token<'static>>> {
         let rest = text.get(*at..)?;
         let inside = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');

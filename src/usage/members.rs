@@ -151,6 +151,7 @@ impl Found {
     }
 
     /// There is something where this is looked for.
+    #[inline]
     pub(super) const fn is_there(&mut self, node: Node) {
         match node {
             Node::Mark(mark) => self.mark(mark),
@@ -164,6 +165,7 @@ impl Found {
         self.texts[text as usize].clear();
     }
 
+    #[inline]
     pub(super) fn push(&mut self, text: Text, piece: &[u8]) {
         let held = &mut self.texts[text as usize];
         let room = (LONGEST_TEXT + 1).saturating_sub(held.len());
