@@ -120,7 +120,6 @@ mod head;
 #[cfg(feature = "usage")]
 mod held;
 pub mod isolate;
-#[cfg(feature = "usage")]
 mod json;
 pub mod keepalive;
 // Who reads it while it is written, and frees it before its end, is of `replay`.
