@@ -118,13 +118,13 @@ impl Align {
     /// Whether what was handed on ends between two events, so that bytes of our own may follow.
     pub(crate) fn may_insert(&self) -> bool {
         // Whatever of an event has begun is held back, and with it half of a byte order mark or of a CR LF.
-        self.ready == 0 && !self.torn && (self.held > 0 || self.rule.may_insert())
+        let between = if self.held > 0 { !self.is_unterminated() } else { self.rule.may_insert() };
+        self.ready == 0 && !self.torn && between
     }
 
     /// Whether what was handed on ends with a record that only lacks its line end.
-    #[cfg(feature = "final-frame")]
     pub(crate) fn is_unterminated(&self) -> bool {
-        let idle = self.ready == 0 && self.held == 0 && !self.torn;
+        let idle = self.ready == 0 && !self.torn;
         idle && matches!(&self.rule, Rule::Lines(records) if records.is_unterminated())
     }
 
