@@ -118,13 +118,14 @@ impl Align {
     /// Whether what was handed on ends between two events, so that bytes of our own may follow.
     pub(crate) fn may_insert(&self) -> bool {
         // Whatever of an event has begun is held back, and with it half of a byte order mark or of a CR LF.
-        self.queue.is_empty() && !self.torn && (!self.held.is_empty() || self.rule.may_insert())
+        let held = !self.held.is_empty();
+        let between = if held { !self.is_unterminated() } else { self.rule.may_insert() };
+        self.queue.is_empty() && !self.torn && between
     }
 
     /// Whether what was handed on ends with a record that only lacks its line end.
-    #[cfg(feature = "final-frame")]
     pub(crate) fn is_unterminated(&self) -> bool {
-        let idle = self.is_empty() && !self.torn;
+        let idle = self.queue.is_empty() && !self.torn;
         idle && matches!(&self.rule, Rule::Lines(records) if records.is_unterminated())
     }
 

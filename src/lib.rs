@@ -128,6 +128,7 @@ mod log;
 pub mod ready;
 #[cfg(feature = "replay")]
 pub mod replay;
+mod span;
 pub mod sse;
 #[cfg(feature = "final-frame")]
 pub mod stack;

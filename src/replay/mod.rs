@@ -74,8 +74,9 @@
 //! |---|---|
 //! | request, from before the head until the end | what was streamed so far, and then the live tail; with the status and the chosen headers |
 //! | request after half of [`ReplayLayer::answer_limit`] has streamed | it calls the service itself, and can be joined |
-//! | reader that takes its time | holds up nobody. The one that is ahead polls the service's body, whoever it is |
-//! | reader more than [`ReplayLayer::answer_limit`] behind it | its body fails with [`FellBehind`] |
+//! | reader that takes its time | holds up nobody. The one that is ahead polls the service's body, whoever it is, in the span of the first one's call |
+//! | reader that joined, and is more than [`ReplayLayer::answer_limit`] behind it | its body fails with [`FellBehind`] |
+//! | the first one, so far behind | is cut by nobody: those who joined wait until it reads on or leaves. So give it a limit ([`unread`](crate::timeouts)) |
 //! | room for that, up to 1 MiB | is taken from the [budget](ReplayLayer::within) as the first one joins, so that what others hold cuts nobody. There is none: the request calls the service itself. Beyond 1 MiB, there must be more of it when it is needed |
 //! | reader gone or cut, the first one too | the others read on; the last one that could drops the call or the body at once |
 //! | reader gone before the head, or cut by a limit or an abort | the same; and who comes from then on calls the service, for what others gave up may hang |

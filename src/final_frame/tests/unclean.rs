@@ -155,6 +155,20 @@ async fn an_error_line_gets_the_line_end_that_the_record_before_it_lacks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_unfinished_record_behind_another_one_on_its_line_is_dropped() {
+    for script in
+        [Script::new().data("{\"a\":1}{\"b\":"), Script::new().data("{\"a\":1}").data("{\"b\":")]
+    {
+        let script = script.error("boom");
+        let (seen, _) = read(FinalFrameBody::new(script, Media::Ndjson, Final::by_media)).await;
+        let lines: Vec<_> = std::str::from_utf8(&seen.data).unwrap().lines().collect();
+        assert_eq!(lines[0], "{\"a\":1}");
+        assert!(lines[1].starts_with("{\"type\":\"error\""), "{lines:?}");
+        assert!(lines.len() == 2 && seen.error.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_function_is_told_of_the_error_its_cause_and_the_media_once() {
     let told = Mutex::new(Vec::new());
     let choose = |failure: &Failure<'_>| {

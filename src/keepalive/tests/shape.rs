@@ -195,3 +195,35 @@ async fn no_heartbeat_comes_behind_the_end_of_stream_flag() {
     assert!(body.is_end_stream());
     assert_eq!(texts(&timeline(body).await), [(0.0, "data: a\n\n")]);
 }
+
+/// Comes to its end between two polls, of which nobody is told but who asks for the flag.
+struct Flagged(std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+impl Body for Flagged {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_heartbeat_is_due_behind_a_flag_of_the_end_there_is_the_end() {
+    let flag = std::sync::Arc::default();
+    let body = Flagged(std::sync::Arc::clone(&flag));
+    let mut body = IdleKeepaliveBody::new(body, SECOND, Heartbeat::comment());
+    assert!(body.frame().await.is_some(), "a heartbeat");
+    flag.store(true, std::sync::atomic::Ordering::Relaxed);
+    let end = tokio::time::timeout(SECOND * 2, body.frame()).await;
+    assert!(end.expect("it waits for what nobody will say").is_none());
+    assert!(body.is_end_stream() && body.frame().await.is_none());
+    assert_eq!(std::sync::Arc::strong_count(&flag), 1, "the inner body is gone");
+}
