@@ -1,12 +1,21 @@
 //! Which bytes, and what becomes of trailers, errors, the end and the hints.
 
-use std::{pin::Pin, task::Context};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use http_body::Body;
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use testkit::{Eos, Polled, Script, ScriptError, drain};
+use tokio::time::timeout;
 
 use super::{COMMENT, SECOND, texts, timeline};
 use crate::keepalive::{Heartbeat, IdleKeepaliveBody};
@@ -197,33 +206,33 @@ async fn no_heartbeat_comes_behind_the_end_of_stream_flag() {
 }
 
 /// Comes to its end between two polls, of which nobody is told but who asks for the flag.
-struct Flagged(std::sync::Arc<std::sync::atomic::AtomicBool>);
+struct EndsUnpolled(Arc<AtomicBool>);
 
-impl Body for Flagged {
+impl Body for EndsUnpolled {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Infallible;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        std::task::Poll::Pending
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.load(std::sync::atomic::Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_a_heartbeat_is_due_behind_a_flag_of_the_end_there_is_the_end() {
-    let flag = std::sync::Arc::default();
-    let body = Flagged(std::sync::Arc::clone(&flag));
+    let flag = Arc::default();
+    let body = EndsUnpolled(Arc::clone(&flag));
     let mut body = IdleKeepaliveBody::new(body, SECOND, Heartbeat::comment());
     assert!(body.frame().await.is_some(), "a heartbeat");
-    flag.store(true, std::sync::atomic::Ordering::Relaxed);
-    let end = tokio::time::timeout(SECOND * 2, body.frame()).await;
+    flag.store(true, Ordering::Relaxed);
+    let end = timeout(SECOND * 2, body.frame()).await;
     assert!(end.expect("it waits for what nobody will say").is_none());
     assert!(body.is_end_stream() && body.frame().await.is_none());
-    assert_eq!(std::sync::Arc::strong_count(&flag), 1, "the inner body is gone");
+    assert_eq!(Arc::strong_count(&flag), 1, "the inner body is gone");
 }
