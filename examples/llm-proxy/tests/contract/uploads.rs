@@ -297,14 +297,16 @@ async fn a_client_that_stops_in_the_middle_of_its_request_is_answered_408() {
             let error = json!({"type": "timeout", "message": message, "code": "upload"});
             let body_expected = json!({"type": "error", "error": error});
             assert_eq!((status, body), (408, body_expected), "{wire:?} {replay:?} {sent}");
-            let fields = [
-                ("outcome", json!("timed_out")),
-                ("reason", json!("upload")),
-                ("status", json!(408)),
-                ("bytes", json!(0)),
-                ("head_ms", Value::Null),
-            ];
-            says(&proxy.ending().await, fields);
+            if wire == Wire::H1 {
+                let fields = [
+                    ("outcome", json!("timed_out")),
+                    ("reason", json!("upload")),
+                    ("status", json!(408)),
+                    ("bytes", json!(0)),
+                    ("head_ms", Value::Null),
+                ];
+                says(&proxy.ending().await, fields);
+            }
         }
     }
 }
