@@ -76,24 +76,31 @@ use crate::{
 /// A layer that watches the request's body changes its type, which the services of many would not take, so it is not among
 /// these. Without it the limit on the head counts from the call (a slow upload runs into it), and the one on the upload does
 /// not hold. Where requests have bodies put an [`UploadLayer`](crate::upload) inside; and where they say in their body that
-/// they want a stream, what reads that:
+/// they want a stream, what reads that. Name the type of the request then: rustc takes minutes to infer it through so many
+/// layers, and a second to check it.
 ///
-/// ```ignore
-/// use std::{convert::Infallible, time::Duration};
+/// ```
+/// use std::convert::Infallible;
 /// use bytes::Bytes;
 /// use http::{Request, Response};
 /// use http_body_util::{BodyExt, Channel, Full};
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
 /// use tower_lifeline::{
-///     Lifeline, early_head::AsksForStream, finalize::{Ending, FinalizeLayer}, tee::TeeRequestLayer, upload::UploadLayer,
+///     Lifeline,
+///     early_head::{AsksForStream, AsksForStreamSink},
+///     finalize::{Ending, FinalizeLayer},
+///     tee::{TeeBody, TeeRequestLayer},
+///     upload::{UploadBody, UploadLayer},
 /// };
+///
+/// type Upload = Request<UploadBody<TeeBody<Channel<Bytes>, AsksForStreamSink>>>;
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
 /// let service = ServiceBuilder::new()
 ///     .layer(Lifeline::new().layer(FinalizeLayer::new(|_| drop::<Ending>)))
 ///     .layer(TeeRequestLayer::new(AsksForStream::sink))
 ///     .layer(UploadLayer::new())
-///     .service(service_fn(|request: Request<_>| async {
+///     .service(service_fn(|request: Upload| async {
 ///         let body = BodyExt::collect(request.into_body()).await;
 ///         Ok::<_, Infallible>(Response::new(Full::new(body.map_or(Bytes::new(), |body| body.to_bytes()))))
 ///     }));

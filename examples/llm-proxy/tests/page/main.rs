@@ -93,7 +93,7 @@ async fn a_stream_is_seen_to_move_is_aborted_by_a_click_and_its_ending_says_why(
         page.click("#confirm").await;
 
         let (answer, end) = client.rest().await;
-        let error = error_event("aborted", "too expensive", "too expensive");
+        let error = error_event("aborted", "too expensive", "aborted");
         assert!(answer.ends_with(&error), "{answer}");
         assert_eq!(end, End::Clean);
         page.until(&gone(&row)).await;
@@ -169,7 +169,7 @@ async fn by_keyboard_alone_a_stream_is_aborted_and_the_focus_goes_to_the_next_on
         page.press("by hand".chars()).await;
         page.key(Key::Enter).await;
         let (answer, _) = first.rest().await;
-        assert!(answer.ends_with(&error_event("aborted", "by hand", "by hand")), "{answer}");
+        assert!(answer.ends_with(&error_event("aborted", "by hand", "aborted")), "{answer}");
         page.until(&gone(&row(&first.id))).await;
         assert_eq!(page.value(FOCUS).await, json!(second.id));
         assert_eq!(page.text(&field(&ending(&first.id), "reason")).await, "by hand");
