@@ -200,9 +200,9 @@ async fn no_heartbeat_comes_behind_the_end_of_stream_flag() {
 }
 
 /// Comes to its end between two polls, of which nobody is told but who asks for the flag.
-struct Flagged(std::sync::Arc<std::sync::atomic::AtomicBool>);
+struct EndsBetween(std::sync::Arc<std::sync::atomic::AtomicBool>);
 
-impl Body for Flagged {
+impl Body for EndsBetween {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -221,7 +221,7 @@ impl Body for Flagged {
 #[tokio::test(start_paused = true)]
 async fn where_a_heartbeat_is_due_behind_a_flag_of_the_end_there_is_the_end() {
     let flag = std::sync::Arc::default();
-    let body = Flagged(std::sync::Arc::clone(&flag));
+    let body = EndsBetween(std::sync::Arc::clone(&flag));
     let mut body = IdleKeepaliveBody::new(body, SECOND, Heartbeat::comment());
     assert!(body.frame().await.is_some(), "a heartbeat");
     flag.store(true, std::sync::atomic::Ordering::Relaxed);
