@@ -74,7 +74,6 @@ mod error;
 mod future;
 #[cfg(test)]
 mod tests;
-mod top_level;
 
 use std::{
     fmt,

@@ -212,5 +212,4 @@ async fn an_h2_client_may_say_only_behind_the_head_that_there_is_no_body() {
     assert_eq!(call.head(LIMIT).await.unwrap().0.status, 200);
     let head = upstream.request(0, LIMIT).await;
     assert_eq!(head.header("transfer-encoding"), Some("chunked"));
-    assert_eq!(upstream.conns()[0].body, "late");
 }

@@ -67,6 +67,7 @@ async fn an_answer_that_needs_no_body_comes_before_the_client_is_asked_for_it() 
 async fn a_client_is_asked_when_the_upstream_asks() {
     let (listener, proxy) = start().await;
     let mut client = H1::connect(proxy.addr).await.unwrap();
+    let sent = Instant::now();
     client.send(HEAD).await.unwrap();
     let mut upstream = asked(&listener).await;
     let early = client.read_until(|bytes| !bytes.is_empty(), MOMENT).await.unwrap_err();
@@ -74,6 +75,11 @@ async fn a_client_is_asked_when_the_upstream_asks() {
     upstream.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").await.unwrap();
     upstream.write_all(CONTINUE).await.unwrap();
     client.read_until(|bytes| bytes == CONTINUE, LIMIT).await.unwrap();
+    assert!(
+        sent.elapsed() < Duration::from_secs(1),
+        "it is asked in any case: {:?}",
+        sent.elapsed()
+    );
     client.take();
     client.send("question").await.unwrap();
     read_until(&mut upstream, "question").await;
