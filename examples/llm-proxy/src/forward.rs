@@ -39,6 +39,7 @@ use crate::{
 
 mod again;
 mod answer;
+mod checks;
 mod error;
 mod headers;
 #[cfg(test)]
@@ -242,6 +243,7 @@ impl Forward {
         if Size::of_request(&head) != Size::Fits {
             return Err(ForwardError::RequestHead);
         }
+        checks::request(&head)?;
         let mut request = Request::from_parts(head, body);
         if request.method() == Method::CONNECT {
             return Err(ForwardError::Tunnel);
@@ -269,6 +271,9 @@ impl Forward {
             let (head, body) = response.into_parts();
             if Size::of_response(&head) != Size::Fits {
                 return Err(ForwardError::ResponseHead);
+            }
+            if checks::is_coded(&head.headers) {
+                return Err(ForwardError::ResponseCoding);
             }
             let mut response = Response::from_parts(head, body);
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -25,6 +25,7 @@ pub(crate) use self::pace::Given;
 use self::{
     idle::{Activity, Answer, Close, Observed},
     pace::Paced,
+    room::Room,
 };
 use crate::{
     heads::{self, Size},
@@ -33,6 +34,7 @@ use crate::{
 
 mod idle;
 mod pace;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +57,8 @@ pub(crate) struct Limits {
     pub(crate) unread: Option<Duration>,
     /// It has had no exchange for so long.
     pub(crate) idle: Option<Duration>,
+    /// There are so many, this one is the oldest of those without an exchange, and another one comes.
+    pub(crate) connections: Option<usize>,
 }
 
 /// The connections of a listener that is closed. To drop them is to cut them.
@@ -90,12 +94,18 @@ where
     let server = server();
     let mut connections = Connections { tasks: JoinSet::new(), stop: watch::Sender::new(()) };
     let mut stop = pin!(stop);
+    let mut room = limits.connections.map(Room::new);
     loop {
         let stream = tokio::select! {
             () = &mut stop => return connections,
             Some(_) = connections.tasks.join_next() => continue,
             stream = accept(&listener) => stream,
         };
+        if room.as_mut().is_some_and(|room| !room.make()) {
+            continue;
+        }
+        let activity = Activity::new();
+        let doing = activity.watch();
         let socket = Socket::new(stream, limits.unread);
         let told = (socket.given(), socket.switch());
         let connection = connection(
@@ -103,10 +113,14 @@ where
             socket,
             told,
             service.clone(),
+            activity,
             limits.idle,
             connections.stop.subscribe(),
         );
-        connections.tasks.spawn(connection);
+        let task = connections.tasks.spawn(connection);
+        if let Some(room) = &mut room {
+            room.take(doing, task);
+        }
     }
 }
 
@@ -116,6 +130,7 @@ async fn connection<S, B>(
     io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     told: (Given, Switch),
     service: S,
+    activity: Activity,
     idle: Option<Duration>,
     mut stop: watch::Receiver<()>,
 ) where
@@ -126,7 +141,6 @@ async fn connection<S, B>(
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let activity = Activity::new();
     let mut changes = activity.watch();
     let io = TokioIo::new(Observed::new(io, activity.clone()));
     let service = service_fn(move |request| {

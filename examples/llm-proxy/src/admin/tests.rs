@@ -21,7 +21,15 @@ use crate::{
 pub(super) fn admin(token: Option<&str>) -> Admin {
     let token = token.map(Into::into);
     let captured = Budget::new(0);
-    Admin { books: Books::default(), registry: AbortRegistry::new(), captured, token }
+    Admin {
+        books: Books::default(),
+        registry: AbortRegistry::new(),
+        captured,
+        dropped: Default::default(),
+        token,
+        hosts: ["admin.example".to_owned()].into(),
+        stopping: Default::default(),
+    }
 }
 
 /// What is answered to a request with these headers.
@@ -44,6 +52,9 @@ pub(super) async fn answer_to(
     headers: &[(&str, &str)],
 ) -> Response {
     let mut request = Request::builder().method(method).uri(target);
+    if headers.iter().all(|(name, _)| *name != "host") {
+        request = request.header("host", "127.0.0.1:8081");
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

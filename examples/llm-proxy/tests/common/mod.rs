@@ -48,6 +48,19 @@ impl Proxy {
 
     /// Starts it with these options and no others.
     pub(crate) async fn start_with(options: &[&str]) -> Self {
+        let mut proxy = Self::with_unread_log(options).await;
+        let logged = Arc::clone(&proxy.stderr);
+        let mut log = BufReader::new(proxy.child.stderr.take().unwrap()).lines();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = log.next_line().await {
+                logged.lock().unwrap().push(line);
+            }
+        });
+        proxy
+    }
+
+    /// The same, and nobody reads what it logs.
+    pub(crate) async fn with_unread_log(options: &[&str]) -> Self {
         // Another one, for a bench that compares.
         let program = std::env::var_os("LLM_PROXY");
         let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_llm-proxy").into());
@@ -60,14 +73,7 @@ impl Proxy {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let stderr = Arc::new(Mutex::new(Vec::new()));
-        let logged = Arc::clone(&stderr);
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = log.next_line().await {
-                logged.lock().unwrap().push(line);
-            }
-        });
+        let stderr = Arc::default();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let addr = address(&mut stdout, "listening on http://").await;
         let admin = address(&mut stdout, "admin on http://").await;
@@ -82,8 +88,9 @@ impl Proxy {
         headers: &str,
     ) -> (Instant, u16, Value) {
         let mut client = H1::connect(self.admin).await.unwrap();
-        let request =
-            format!("{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n"
+        );
         let asked = Instant::now();
         client.send(request).await.unwrap();
         let status = client.read_head(LIMIT).await.as_ref().ok().and_then(Head::status).unwrap();

@@ -18,7 +18,10 @@ const FIXED: usize = 30 * MIB;
 /// What the recordings hold, as `/metrics` tells it.
 async fn captured(proxy: &Proxy) -> usize {
     let mut client = testkit::H1::connect(proxy.admin).await.unwrap();
-    client.send("GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    client
+        .send("GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let end = client.read_to_end(LIMIT).await;
     let text = String::from_utf8_lossy(&end.bytes).into_owned();
     let line = text.lines().find_map(|line| line.strip_prefix("llm_proxy_captured_bytes "));

@@ -20,7 +20,8 @@ const HISTOGRAMS: [&str; 3] = ["time_to_head", "time_to_first_frame", "exchange_
 /// What the admin listener answers: status, content type, body.
 async fn ask(proxy: &Proxy, headers: &str) -> (u16, String, String) {
     let mut client = H1::connect(proxy.admin).await.unwrap();
-    let request = format!("GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+    let request =
+        format!("GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
     client.send(request).await.unwrap();
     let head = client.read_head(LIMIT).await.unwrap();
     let end = client.read_to_end(LIMIT).await;
