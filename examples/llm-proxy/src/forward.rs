@@ -30,6 +30,7 @@ pub(crate) use self::{answer::Answer, error::ForwardError, websocket::WebSocket}
 use self::{
     answer::Begin,
     upload::{Budget, Source, Terms, Upload},
+    via::Via,
 };
 use crate::{
     heads::{self, Size},
@@ -45,6 +46,7 @@ mod headers;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod via;
 mod websocket;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,6 +77,7 @@ pub(crate) struct Forward {
     /// The same for connections that become WebSockets; there are none to an HTTP/2 upstream.
     websockets: Option<Client>,
     uploads: Budget,
+    via: Via,
 }
 
 #[derive(Debug, Clone)]
@@ -146,7 +149,8 @@ impl Forward {
             websockets = Some(fresh.clone());
         }
         let uploads = Budget::new(limits.uploads);
-        Ok(Self { upstream: Arc::new(upstream), client, fresh, websockets, uploads })
+        let via = Via::new();
+        Ok(Self { upstream: Arc::new(upstream), client, fresh, websockets, uploads, via })
     }
 
     /// The same request as the upstream is to see it, and its body.
@@ -239,11 +243,12 @@ impl Forward {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         if Size::of_request(&head) != Size::Fits {
             return Err(ForwardError::RequestHead);
         }
         checks::request(&head)?;
+        self.via.pass(head.version, &mut head.headers)?;
         let mut request = Request::from_parts(head, body);
         if request.method() == Method::CONNECT {
             return Err(ForwardError::Tunnel);

@@ -43,6 +43,7 @@ where
                     ForwardError::Target(_)
                     | ForwardError::RequestHead
                     | ForwardError::Host
+                    | ForwardError::Loop
                     | ForwardError::RequestCoding
                     | ForwardError::NoWebSocket
                     | ForwardError::Tunnel => {}
@@ -106,6 +107,7 @@ pub(crate) fn no_answer(error: &ForwardError) -> Response<Bytes> {
         | ForwardError::Upgrade(_)
         | ForwardError::ResponseHead
         | ForwardError::ResponseCoding => StatusCode::BAD_GATEWAY,
+        ForwardError::Loop => StatusCode::LOOP_DETECTED,
         ForwardError::RequestHead => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         ForwardError::Upload(_) | ForwardError::Target(_) | ForwardError::Host => {
             StatusCode::BAD_REQUEST

@@ -25,6 +25,7 @@ pub(crate) use self::pace::Given;
 use self::{
     idle::{Activity, Answer, Close, Observed},
     pace::Paced,
+    resets::{Counted, Resets},
     room::Room,
 };
 use crate::{
@@ -34,6 +35,7 @@ use crate::{
 
 mod idle;
 mod pace;
+mod resets;
 mod room;
 #[cfg(test)]
 mod tests;
@@ -143,14 +145,19 @@ async fn connection<S, B>(
 {
     let mut changes = activity.watch();
     let io = TokioIo::new(Observed::new(io, activity.clone()));
-    let service = service_fn(move |request| {
+    let resets = Resets::new();
+    let counted = resets.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
         let exchange = activity.begin();
+        // In HTTP/1 the connection ends with it.
+        let open = (request.version() == Version::HTTP_2).then(|| counted.begin());
         let (service, (given, switch)) = (service.clone(), told.clone());
         async move {
             let answer = answer(service, given, request).await;
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 switch.on();
             }
+            let answer = answer.map(|body| Counted::new(body, open));
             Ok::<_, Infallible>(answer.map(|body| Answer { body, exchange }))
         }
     });
@@ -169,7 +176,12 @@ async fn connection<S, B>(
                 return;
             }
             Ok(()) = changes.changed() => {}
-            close = at(deadline) => match close {
+            close = async {
+                tokio::select! {
+                    close = at(deadline) => close,
+                    close = resets.exceed(closing) => close,
+                }
+            } => match close {
                 Close::Now => return,
                 Close::Gracefully => {
                     closing = true;

@@ -25,6 +25,8 @@ pub(crate) enum ForwardError {
     RequestHead,
     /// It names no host, or more than one.
     Host,
+    /// It has passed this process.
+    Loop,
     /// Its body is in a transfer coding beside `chunked`.
     RequestCoding,
     /// The answer's body is.
@@ -67,6 +69,7 @@ impl fmt::Display for ForwardError {
             Self::ResponseHead => "the head of the upstream's answer is too large",
             Self::RequestHead => "the head of the request is too large",
             Self::Host => "the request does not name one host",
+            Self::Loop => "the request has come back to where it was sent from",
             Self::RequestCoding => "the request is in a transfer coding that is not supported",
             Self::ResponseCoding => {
                 "the upstream's answer is in a transfer coding that is not supported"
@@ -88,6 +91,7 @@ impl Error for ForwardError {
             | Self::ResponseHead
             | Self::RequestHead
             | Self::Host
+            | Self::Loop
             | Self::RequestCoding
             | Self::ResponseCoding
             | Self::NoWebSocket

@@ -1,6 +1,7 @@
 //! The real proxy as a process, for tests and benches.
 
 use std::{
+    ffi::OsString,
     net::SocketAddr,
     process::Stdio,
     sync::{Arc, Mutex},
@@ -33,6 +34,12 @@ pub(crate) struct Proxy {
     pub(crate) stderr: Arc<Mutex<Vec<String>>>,
 }
 
+fn program() -> OsString {
+    // Another one, for a bench that compares.
+    let program = std::env::var_os("LLM_PROXY");
+    program.unwrap_or_else(|| env!("CARGO_BIN_EXE_llm-proxy").into())
+}
+
 impl Proxy {
     /// Starts it on ports of its own, and waits until both listeners are ready.
     pub(crate) async fn start(options: &[&str]) -> Self {
@@ -61,11 +68,21 @@ impl Proxy {
 
     /// The same, and nobody reads what it logs.
     pub(crate) async fn with_unread_log(options: &[&str]) -> Self {
-        // Another one, for a bench that compares.
-        let program = std::env::var_os("LLM_PROXY");
-        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_llm-proxy").into());
-        let mut child = Command::new(program)
-            .args(options)
+        Self::spawn(Command::new(program()).args(options)).await
+    }
+
+    /// Starts it on ports of its own with so many descriptors, and nobody reads what it logs.
+    #[allow(dead_code, reason = "only some of those who start a proxy run it short of something")]
+    pub(crate) async fn with_descriptors(count: u32, options: &[&str]) -> Self {
+        let limit = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
+        let loopback = ["--listen=127.0.0.1:0", "--admin=127.0.0.1:0"];
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &limit]).arg(program()).args(loopback).args(options);
+        Self::spawn(&mut shell).await
+    }
+
+    async fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
