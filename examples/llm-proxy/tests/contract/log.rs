@@ -152,9 +152,9 @@ async fn what_a_client_chose_stays_in_its_line_and_is_what_it_looks_like() {
     let upstream =
         Upstream::start([Play::new().send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")]).await;
     let proxy = Proxy::before(upstream.addr(), &[]).await;
-    let path = "/a\u{85}b\u{9b}c\u{2028}d\u{202e}e\u{7f}f";
+    let path = "/a\u{85}b\u{9b}c\u{2028}d\u{202e}e";
     let client = Client::send(&proxy, format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
     let line = line(&proxy, &client.id).await;
-    let said = r"path=/a\u{85}b\u{9b}c\u{2028}d\u{202e}e\u{7f}f ";
+    let said = r"path=/a\u{85}b\u{9b}c\u{2028}d\u{202e}e ";
     assert!(line.contains(said), "{line}");
 }

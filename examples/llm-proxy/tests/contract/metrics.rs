@@ -75,6 +75,7 @@ async fn before_anything_has_happened_everything_is_zero_and_well_named() {
             ("llm_proxy_ledger_errors", "counter"),
             ("llm_proxy_ledger_lost_endings", "counter"),
             ("llm_proxy_live_exchanges", "gauge"),
+            ("llm_proxy_log_lines_dropped", "counter"),
             ("llm_proxy_time_to_first_frame_seconds", "histogram"),
             ("llm_proxy_time_to_head_seconds", "histogram"),
             ("llm_proxy_tokens", "counter"),
