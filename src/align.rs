@@ -1,7 +1,8 @@
 //! Hands a stream of events on in whole events, so that there is always a place between two of them.
 //!
 //! A client can do nothing with half an event, so it loses nothing when the second half is waited for; and whoever wants to
-//! put something in between, or to end the stream early, can do so at any time. Nothing is copied.
+//! put something in between, or to end the stream early, can do so at any time. What goes out at once is not copied; what is held
+//! back is, so that a small piece does not keep the buffer that it was read into.
 
 mod records;
 #[cfg(test)]
@@ -9,7 +10,7 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use self::records::Records;
 use crate::{aligned::Shape, grpc::Messages, head::Media, sse::Boundary};
@@ -22,12 +23,10 @@ pub(crate) const DEFAULT_HOLD: usize = 64 * 1024;
 pub(crate) struct Align {
     rule: Rule,
     limit: usize,
-    /// What was taken and not handed on: first what may be, then the unfinished event.
+    /// What may be handed on.
     queue: VecDeque<Bytes>,
-    /// How many chunks of the queue may be handed on.
-    ready: usize,
-    /// The memory of the unfinished event, with what a chunk costs by itself.
-    held: usize,
+    /// The unfinished event behind that. Its memory is written again once it is nobody else's.
+    held: BytesMut,
     /// The event was too large: its rest is passed through, and nothing may stand in between.
     torn: bool,
     /// Nothing was handed on yet.
@@ -88,8 +87,7 @@ impl Align {
             rule,
             limit,
             queue: VecDeque::new(),
-            ready: 0,
-            held: 0,
+            held: BytesMut::new(),
             torn: false,
             untouched: true,
             preceded: false,
@@ -98,8 +96,10 @@ impl Align {
     }
 
     fn release(&mut self) {
-        self.ready = self.queue.len();
-        self.held = 0;
+        if !self.held.is_empty() {
+            let held = self.held.split().freeze();
+            self.queue.push_back(held);
+        }
     }
 
     fn hand_on(&mut self, mut chunk: Bytes) -> Option<Bytes> {
@@ -118,13 +118,14 @@ impl Align {
     /// Whether what was handed on ends between two events, so that bytes of our own may follow.
     pub(crate) fn may_insert(&self) -> bool {
         // Whatever of an event has begun is held back, and with it half of a byte order mark or of a CR LF.
-        self.ready == 0 && !self.torn && (self.held > 0 || self.rule.may_insert())
+        let held = !self.held.is_empty();
+        let between = if held { !self.is_unterminated() } else { self.rule.may_insert() };
+        self.queue.is_empty() && !self.torn && between
     }
 
     /// Whether what was handed on ends with a record that only lacks its line end.
-    #[cfg(feature = "final-frame")]
     pub(crate) fn is_unterminated(&self) -> bool {
-        let idle = self.ready == 0 && self.held == 0 && !self.torn;
+        let idle = self.queue.is_empty() && !self.torn;
         idle && matches!(&self.rule, Rule::Lines(records) if records.is_unterminated())
     }
 
@@ -144,39 +145,36 @@ impl Align {
 
 impl Shape for Align {
     fn push(&mut self, mut chunk: Bytes) -> Option<Bytes> {
-        if chunk.is_empty() && self.queue.is_empty() {
+        if chunk.is_empty() && self.is_empty() {
             return Some(chunk); // The upstream's own empty frame.
         }
         let end = self.rule.feed(&chunk);
         if end.is_some() {
             self.torn = false;
         }
-        let whole = end == Some(chunk.len()) || self.torn;
-        if whole && self.queue.is_empty() {
+        let end = if self.torn { Some(chunk.len()) } else { end };
+        if end == Some(chunk.len()) && self.is_empty() {
             return self.hand_on(chunk); // The usual case: no event is split.
         }
-        if whole {
-            self.queue.push_back(chunk);
+        if let Some(end) = end {
             self.release();
-        } else {
-            if let Some(end) = end {
+            if end > 0 {
                 self.queue.push_back(chunk.split_to(end));
-                self.release();
             }
-            self.held += chunk.len() + size_of::<Bytes>();
+        }
+        if self.held.len() + chunk.len() > self.limit {
+            self.torn = true;
+            self.release();
             self.queue.push_back(chunk);
-            if self.held > self.limit {
-                self.torn = true;
-                self.release();
-            }
+        } else {
+            self.held.extend_from_slice(&chunk);
         }
         self.pop()
     }
 
     fn pop(&mut self) -> Option<Bytes> {
-        while self.ready > 0 {
-            self.ready -= 1;
-            let chunk = self.queue.pop_front().and_then(|chunk| self.hand_on(chunk));
+        while let Some(chunk) = self.queue.pop_front() {
+            let chunk = self.hand_on(chunk);
             if chunk.is_some() {
                 return chunk;
             }
@@ -189,6 +187,6 @@ impl Shape for Align {
     }
 
     fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && self.held.is_empty()
     }
 }

@@ -59,7 +59,6 @@ impl<B: Body<Data = Bytes>, S> Aligned<B, S> {
     }
 
     /// Drops the inner body.
-    #[cfg(feature = "final-frame")]
     pub(crate) fn release(self: Pin<&mut Self>) {
         self.project().inner.set(None);
     }

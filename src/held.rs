@@ -1,7 +1,6 @@
 //! A request body that was read before the service got it: the part that all layers share that must know it first.
 
 use std::{
-    collections::VecDeque,
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -11,6 +10,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 use tokio::task::coop;
+
+use crate::log::{BLOCK, Budget, Queue};
 
 /// The request body that the service gets: the client's own, or what was read of it and then the rest. Frames, trailers and
 /// errors are the client's.
@@ -23,13 +24,14 @@ pub struct HeldBody<A: Body> {
 #[pin_project(project = Projected)]
 enum State<A: Body> {
     Untouched(#[pin] A),
-    Held(Held<A>),
+    Held(Box<Held<A>>),
 }
 
 /// What was read of a body, and its rest.
 pub(crate) struct Held<A: Body> {
-    frames: VecDeque<Result<Frame<Bytes>, A::Error>>,
-    bytes: u64,
+    data: Queue,
+    /// What came behind that and is not held as data: it is the last, or too much.
+    next: Option<Result<Frame<Bytes>, A::Error>>,
     /// `None` once it has ended.
     rest: Option<Pin<Box<A>>>,
 }
@@ -39,18 +41,22 @@ impl<A: Body> HeldBody<A> {
         Self { state: State::Untouched(body) }
     }
 
-    pub(crate) const fn held(held: Held<A>) -> Self {
-        Self { state: State::Held(held) }
+    pub(crate) fn held(held: Held<A>) -> Self {
+        Self { state: State::Held(Box::new(held)) }
     }
 }
 
 impl<A: Body<Data = Bytes>> Held<A> {
-    pub(crate) fn new(body: A) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, rest: Some(Box::pin(body)) }
+    /// What is held is taken from `budget`.
+    pub(crate) fn new(body: A, budget: Option<Budget>) -> Self {
+        Self { data: Queue::new(budget), next: None, rest: Some(Box::pin(body)) }
     }
 
     /// Reads to the end. Gives `false` for what is not to be known: too much, an error, trailers.
     pub(crate) fn read(&mut self, limit: u64, cx: &mut Context<'_>) -> Poll<bool> {
+        // What it takes in frames of a single byte.
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let most = most.saturating_mul(2).saturating_add(most / 64 + BLOCK + 1024);
         while let Some(body) = &mut self.rest {
             if body.is_end_stream() {
                 self.rest = None;
@@ -63,59 +69,65 @@ impl<A: Body<Data = Bytes>> Held<A> {
                 self.rest = None;
                 break;
             };
-            let data = frame.as_ref().ok().and_then(Frame::data_ref).map(|data| data.len() as u64);
-            self.frames.push_back(frame);
-            let Some(bytes) = data else {
+            let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) else {
+                self.next = Some(frame);
                 self.rest = None;
                 return Poll::Ready(false);
             };
-            self.bytes += bytes;
-            if self.bytes > limit || self.frames.len() as u64 > 1024 + limit / 32 {
+            let fits = self.data.bytes().saturating_add(data.len() as u64) <= limit;
+            if !fits || !self.data.push(data) {
+                self.next = Some(frame);
                 return Poll::Ready(false);
+            }
+            if self.data.memory() > most {
+                return Poll::Ready(false); // Frames of nothing.
             }
         }
         Poll::Ready(true)
     }
 
-    /// The data that was read.
-    pub(crate) fn data(&self) -> Vec<Bytes> {
-        let frames = self.frames.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
-        frames.cloned().collect()
+    /// The data that was read: nothing, or all of it in one piece.
+    pub(crate) fn data(&mut self) -> Option<Bytes> {
+        (!self.data.is_empty()).then(|| self.data.in_one_piece())
     }
 
     /// Puts other data in the place of all that was read to its end.
     pub(crate) fn replace(&mut self, data: Bytes) {
-        self.bytes = data.len() as u64;
-        self.frames = [Ok(Frame::data(data))].into();
+        self.data.clear();
+        self.next = Some(Ok(Frame::data(data)));
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, A::Error>>> {
         let budget = ready!(coop::poll_proceed(cx));
-        let polled = match (self.frames.pop_front(), &mut self.rest) {
-            (Some(frame), _) => {
-                let data = frame.as_ref().ok().and_then(Frame::data_ref);
-                self.bytes -= data.map_or(0, |data| data.len() as u64);
-                Some(frame)
-            }
+        let held = self.data.pop().map(|data| Ok(Frame::data(data)));
+        let polled = match (held.or_else(|| self.next.take()), &mut self.rest) {
+            (Some(frame), _) => Some(frame),
             (None, Some(body)) => ready!(body.as_mut().poll_frame(cx)),
             (None, None) => None,
         };
         budget.made_progress();
         let goes_on = matches!(&polled, Some(Ok(frame)) if frame.is_data());
         if !goes_on {
-            self.frames.clear();
             self.rest = None;
         }
         Poll::Ready(polled)
     }
 
+    fn is_end_stream(&self) -> bool {
+        let is_over = self.rest.as_ref().is_none_or(Body::is_end_stream);
+        self.data.is_empty() && self.next.is_none() && is_over
+    }
+
     fn size_hint(&self) -> SizeHint {
-        let failed = self.frames.iter().any(Result::is_err);
+        let next = self.next.as_ref().map(|next| next.as_ref().map(Frame::data_ref));
+        let failed = matches!(next, Some(Err(_)));
+        let next = next.and_then(Result::ok).flatten().map_or(0, |data| data.len() as u64);
+        let held = self.data.bytes() + next;
         let rest = self.rest.as_ref().map(Body::size_hint);
         let rest = rest.unwrap_or_else(|| SizeHint::with_exact(0));
         let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(self.bytes));
-        let upper = rest.upper().and_then(|upper| upper.checked_add(self.bytes));
+        hint.set_lower(rest.lower().saturating_add(held));
+        let upper = rest.upper().and_then(|upper| upper.checked_add(held));
         if let Some(upper) = upper.filter(|_| !failed) {
             hint.set_upper(upper);
         }
@@ -140,9 +152,7 @@ impl<A: Body<Data = Bytes>> Body for HeldBody<A> {
     fn is_end_stream(&self) -> bool {
         match &self.state {
             State::Untouched(body) => body.is_end_stream(),
-            State::Held(held) => {
-                held.frames.is_empty() && held.rest.as_ref().is_none_or(Body::is_end_stream)
-            }
+            State::Held(held) => held.is_end_stream(),
         }
     }
 

@@ -5,65 +5,47 @@
 //! of any size are searched for their end and are never copied.
 //!
 //! Reads by RFC 8259, except that
+//! - a byte order mark may stand before the text, as section 8.1 allows a reader;
+//! - `NaN`, `Infinity` and `-Infinity` are numbers, since Python's `json.dumps` writes them;
 //! - a control character or a byte that is no UTF-8 may stand in a string, where it changes nothing;
 //! - half a surrogate pair is read as U+FFFD;
 //! - below 128 levels only brackets and strings are followed: there are no tokens, and nothing is checked.
+
+mod nesting;
+mod text;
+mod token;
+mod word;
 
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
-use memchr::memchr2;
+pub(crate) use self::token::Token;
+use self::{
+    nesting::Nesting,
+    text::{Characters, Text},
+    word::Word,
+};
 
-/// Containers that are told apart: one bit for each.
-const DEPTH: usize = 128;
-
-/// Bytes of a name, or of a number, that are held.
-const WORD: usize = 64;
-
-/// What comes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Token<'t> {
-    /// An object begins.
-    Object,
-    /// An array begins.
-    Array,
-    /// The innermost object or array ends.
-    End,
-    /// The name of a member, without escapes. Of a longer one the first 64 bytes.
-    Name(&'t [u8]),
-    /// Some of a string that is a value, without escapes. Perhaps only a part of a character.
-    Piece(&'t [u8]),
-    /// A string that is a value ends. Its pieces came before.
-    String,
-    /// A number; `None` if it is no whole one, negative, or has more than 64 bytes.
-    Number(Option<u64>),
-    Bool(bool),
-    Null,
-}
+const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// Reads one JSON text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Reader {
     state: State,
-    depth: usize,
-    /// Which of the containers are objects.
-    objects: u128,
-    /// Containers below those.
-    deeper: u64,
-    word: [u8; WORD],
-    /// Bytes of the word; one more than it holds if it is longer.
-    length: usize,
-    escape: Escape,
-    /// The first half of a surrogate pair.
-    high: Option<u32>,
-    /// What an escape stands for.
-    decoded: String,
+    nesting: Nesting,
+    word: Word,
+    text: Text,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
+    /// The outermost value has to come.
+    #[default]
+    Start,
+    /// So many bytes of a byte order mark came.
+    Mark(usize),
     /// A value has to come.
     Value,
     /// A value, or the end of the array.
@@ -79,41 +61,17 @@ enum State {
     InString,
     InWord,
     Deep,
-    DeepString,
-    DeepEscape,
     Broken,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Escape {
-    None,
-    Begun,
-    /// Digits that are missing, and what those before stand for.
-    Hex(u8, u32),
 }
 
 /// A token, before it is known where its bytes are.
 enum Step {
     Token(Token<'static>),
+    /// The name is the word.
     Name,
+    NameAt(Range<usize>),
     Piece(Range<usize>),
     Decoded,
-}
-
-impl Default for Reader {
-    fn default() -> Self {
-        Self {
-            state: State::Value,
-            depth: 0,
-            objects: 0,
-            deeper: 0,
-            word: [0; WORD],
-            length: 0,
-            escape: Escape::None,
-            high: None,
-            decoded: String::new(),
-        }
-    }
 }
 
 impl Reader {
@@ -121,6 +79,7 @@ impl Reader {
     ///
     /// With the token comes its depth, the number of objects and arrays that are open: with one that has just begun, without
     /// one that has just ended. A member of the outermost object has the depth 1.
+    #[inline]
     pub(crate) fn next<'t>(
         &'t mut self,
         text: &'t [u8],
@@ -129,61 +88,73 @@ impl Reader {
         let step = self.step(text, at)?;
         let token = match step {
             Step::Token(token) => token,
-            Step::Name => Token::Name(self.word()),
+            Step::Name => Token::Name(self.word.get()),
+            Step::NameAt(range) => Token::Name(&text[range]),
             Step::Piece(range) => Token::Piece(&text[range]),
-            Step::Decoded => Token::Piece(self.decoded.as_bytes()),
+            Step::Decoded => Token::Piece(self.text.decoded()),
         };
-        Some((self.depth, token))
+        Some((self.nesting.depth(), token))
     }
 
+    #[cfg(any(feature = "usage", test))]
     /// Whether it was an object, an array or a string, valid and whole. A number alone has no end of its own.
     pub(crate) fn is_whole(&self) -> bool {
-        self.state == State::Behind && self.depth == 0
+        self.state == State::Behind && self.nesting.depth() == 0
     }
 
+    #[cfg(any(feature = "usage", test))]
     /// Begins with another text.
     pub(crate) fn clear(&mut self) {
-        (self.state, self.depth, self.deeper) = (State::Value, 0, 0);
-        (self.length, self.escape, self.high) = (0, Escape::None, None);
+        self.state = State::Start;
+        self.nesting.clear();
+        self.text.clear();
     }
 
     fn step(&mut self, text: &[u8], at: &mut usize) -> Option<Step> {
         loop {
             match self.state {
-                State::InName | State::InString => return self.string(text, at),
-                State::InWord => return self.scalar(text, at).map(Step::Token),
-                State::Deep | State::DeepString | State::DeepEscape => self.skip(text, at)?,
-                State::Broken => {
-                    *at = text.len();
-                    return None;
+                State::InName => return self.name(text, at),
+                State::InString => return self.string(text, at),
+                State::InWord => return self.scalar(text, at),
+                State::Deep => {
+                    self.nesting.skip(text, at)?;
+                    self.state = State::Behind;
                 }
+                State::Broken => return self.broken(text, at),
                 _ => {}
             }
             let byte = *text.get(*at)?;
             *at += 1;
             match (self.state, byte) {
+                (State::Mark(2), 0xbf) => self.state = State::Value,
+                (State::Mark(seen), _) if byte == BYTE_ORDER_MARK[seen] => {
+                    self.state = State::Mark(seen + 1);
+                }
+                (State::Mark(_), _) => self.state = State::Broken,
+                (State::Start, 0xef) => self.state = State::Mark(1),
                 (_, b' ' | b'\n' | b'\r' | b'\t') => {}
-                (State::Value | State::First, b'{' | b'[') => {
-                    if let Some(token) = self.open(byte == b'{') {
-                        return Some(Step::Token(token));
+                (State::Start | State::Value | State::First, _) if self.value(byte, at) => {
+                    if let (b'{' | b'[', false) = (byte, self.state == State::Deep) {
+                        let object = byte == b'{';
+                        return Some(Step::Token(if object {
+                            Token::Object
+                        } else {
+                            Token::Array
+                        }));
                     }
                 }
-                (State::Value | State::First, b'"') => self.state = State::InString,
-                (State::Value | State::First, b'-' | b'0'..=b'9' | b'a'..=b'z') => {
-                    *at -= 1;
-                    (self.state, self.length) = (State::InWord, 0);
-                }
                 (State::Name | State::FirstName, b'"') => {
-                    (self.state, self.length) = (State::InName, 0);
+                    self.state = State::InName;
+                    self.word.clear();
                 }
                 (State::Colon, b':') => self.state = State::Value,
-                (State::Behind, b',') if self.depth > 0 => {
-                    self.state = if self.in_object() { State::Name } else { State::Value };
+                (State::Behind, b',') if self.nesting.depth() > 0 => {
+                    self.state = if self.nesting.in_object() { State::Name } else { State::Value };
                 }
-                (State::FirstName | State::Behind, b'}') if self.in_object() => {
+                (State::FirstName | State::Behind, b'}') if self.nesting.in_object() => {
                     return Some(self.close());
                 }
-                (State::First | State::Behind, b']') if self.depth > 0 && !self.in_object() => {
+                (State::First | State::Behind, b']') if self.nesting.in_array() => {
                     return Some(self.close());
                 }
                 _ => self.state = State::Broken,
@@ -191,230 +162,83 @@ impl Reader {
         }
     }
 
-    const fn in_object(&self) -> bool {
-        self.depth > 0 && self.objects & (1 << (self.depth - 1)) != 0
+    /// Begins a value, if that is what begins with this byte.
+    #[inline]
+    fn value(&mut self, byte: u8, at: &mut usize) -> bool {
+        match byte {
+            b'{' | b'[' => self.open(byte == b'{'),
+            b'"' => self.state = State::InString,
+            b'-' | b'0'..=b'9' | b'a'..=b'z' | b'N' | b'I' => {
+                *at -= 1;
+                self.state = State::InWord;
+                self.word.clear();
+            }
+            _ => return false,
+        }
+        true
     }
 
-    const fn open(&mut self, object: bool) -> Option<Token<'static>> {
-        if self.depth == DEPTH {
-            (self.state, self.deeper) = (State::Deep, 1);
-            return None;
-        }
-        let bit = 1 << self.depth;
-        self.depth += 1;
-        if object {
-            self.objects |= bit;
-            self.state = State::FirstName;
-            Some(Token::Object)
-        } else {
-            self.objects &= !bit;
-            self.state = State::First;
-            Some(Token::Array)
-        }
+    const fn open(&mut self, object: bool) {
+        self.state = match (self.nesting.open(object), object) {
+            (false, _) => State::Deep,
+            (true, true) => State::FirstName,
+            (true, false) => State::First,
+        };
     }
 
     const fn close(&mut self) -> Step {
-        self.depth -= 1;
+        self.nesting.close();
         self.state = State::Behind;
         Step::Token(Token::End)
     }
 
-    /// Reads over what is too deep, up to the end of it.
-    fn skip(&mut self, text: &[u8], at: &mut usize) -> Option<()> {
-        while self.deeper > 0 {
-            let byte = *text.get(*at)?;
-            *at += 1;
-            self.state = match (self.state, byte) {
-                (State::DeepString, b'\\') => State::DeepEscape,
-                (State::Deep, b'"') | (State::DeepEscape, _) => State::DeepString,
-                (State::DeepString, b'"') => State::Deep,
-                (state, _) => state,
-            };
-            match (self.state, byte) {
-                (State::Deep, b'{' | b'[') => self.deeper += 1,
-                (State::Deep, b'}' | b']') => self.deeper -= 1,
-                _ => {}
-            }
-        }
-        self.state = State::Behind;
-        Some(())
+    const fn broken(&mut self, text: &[u8], at: &mut usize) -> Option<Step> {
+        self.state = State::Broken;
+        *at = text.len();
+        None
     }
 
-    fn string(&mut self, text: &[u8], at: &mut usize) -> Option<Step> {
+    fn name(&mut self, text: &[u8], at: &mut usize) -> Option<Step> {
         loop {
-            let step = self.characters(text, at)?;
-            if self.state == State::InString {
-                if matches!(step, Step::Token(_)) {
-                    self.state = State::Behind;
+            match self.text.next(text, at)? {
+                Characters::At(range) => {
+                    if self.word.is_empty() && text.get(range.end) == Some(&b'"') {
+                        *at += 1;
+                        self.state = State::Colon;
+                        let end = range.end.min(range.start + word::LONGEST);
+                        return Some(Step::NameAt(range.start..end));
+                    }
+                    self.word.push(&text[range]);
                 }
-                return Some(step);
-            }
-            match step {
-                Step::Piece(range) => extend(&mut self.word, &mut self.length, &text[range]),
-                Step::Decoded => {
-                    extend(&mut self.word, &mut self.length, self.decoded.as_bytes());
-                }
-                Step::Token(_) | Step::Name => {
+                Characters::Decoded => self.word.push(self.text.decoded()),
+                Characters::End => {
                     self.state = State::Colon;
                     return Some(Step::Name);
                 }
+                Characters::Broken => return self.broken(text, at),
             }
         }
     }
 
-    /// Reads on in a string: a piece of it, or its end.
-    fn characters(&mut self, text: &[u8], at: &mut usize) -> Option<Step> {
-        loop {
-            let rest = text.get(*at..).filter(|rest| !rest.is_empty())?;
-            let code = match self.escape {
-                Escape::None if rest[0] == b'\\' => {
-                    *at += 1;
-                    self.escape = Escape::Begun;
-                    continue;
-                }
-                Escape::None => {
-                    if self.high.take().is_some() {
-                        self.decoded.clear();
-                        self.decoded.push(char::REPLACEMENT_CHARACTER);
-                        return Some(Step::Decoded);
-                    }
-                    if rest[0] == b'"' {
-                        *at += 1;
-                        return Some(Step::Token(Token::String));
-                    }
-                    let start = *at;
-                    *at += memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-                    return Some(Step::Piece(start..*at));
-                }
-                Escape::Begun => match rest[0] {
-                    b'u' => {
-                        *at += 1;
-                        self.escape = Escape::Hex(4, 0);
-                        continue;
-                    }
-                    byte => escaped(byte),
-                },
-                Escape::Hex(missing, before) => {
-                    let code = char::from(rest[0]).to_digit(16).map(|digit| before << 4 | digit);
-                    if let (Some(code), true) = (code, missing > 1) {
-                        *at += 1;
-                        self.escape = Escape::Hex(missing - 1, code);
-                        continue;
-                    }
-                    code
-                }
-            };
-            let Some(code) = code else {
-                self.state = State::Broken;
-                *at = text.len();
-                return None;
-            };
-            *at += 1;
-            self.escape = Escape::None;
-            if self.decode(code) {
-                return Some(Step::Decoded);
+    fn string(&mut self, text: &[u8], at: &mut usize) -> Option<Step> {
+        match self.text.next(text, at)? {
+            Characters::At(range) => Some(Step::Piece(range)),
+            Characters::Decoded => Some(Step::Decoded),
+            Characters::End => {
+                self.state = State::Behind;
+                Some(Step::Token(Token::String))
             }
+            Characters::Broken => self.broken(text, at),
         }
     }
 
-    /// Takes a UTF-16 code unit, and returns whether there is a character now.
-    fn decode(&mut self, unit: u32) -> bool {
-        self.decoded.clear();
-        let mut code = unit;
-        if let Some(high) = self.high.take() {
-            if (0xdc00..0xe000).contains(&unit) {
-                code = 0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00);
-            } else {
-                self.decoded.push(char::REPLACEMENT_CHARACTER);
+    fn scalar(&mut self, text: &[u8], at: &mut usize) -> Option<Step> {
+        match self.word.scalar(text, at)? {
+            Some(token) => {
+                self.state = State::Behind;
+                Some(Step::Token(token))
             }
+            None => self.broken(text, at),
         }
-        if (0xd800..0xdc00).contains(&code) {
-            self.high = Some(code);
-        } else {
-            self.decoded.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
-        }
-        !self.decoded.is_empty()
     }
-
-    /// A number, `true`, `false` or `null`. Only what follows shows that it has ended.
-    fn scalar(&mut self, text: &[u8], at: &mut usize) -> Option<Token<'static>> {
-        let rest = text.get(*at..)?;
-        let inside = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
-        let length = rest.iter().position(|byte| !inside(byte));
-        let more = length.unwrap_or(rest.len());
-        *at += more;
-        extend(&mut self.word, &mut self.length, &rest[..more]);
-        length?;
-        self.state = State::Behind;
-        let token = match self.word() {
-            b"true" => Some(Token::Bool(true)),
-            b"false" => Some(Token::Bool(false)),
-            b"null" => Some(Token::Null),
-            word if self.length > WORD => {
-                matches!(word[0], b'-' | b'0'..=b'9').then_some(Token::Number(None))
-            }
-            word => is_number(word).then(|| Token::Number(whole_number(word))),
-        };
-        if token.is_none() {
-            self.state = State::Broken;
-            *at = text.len();
-        }
-        token
-    }
-
-    fn word(&self) -> &[u8] {
-        &self.word[..self.length.min(WORD)]
-    }
-}
-
-fn extend(word: &mut [u8; WORD], length: &mut usize, more: &[u8]) {
-    let start = (*length).min(WORD);
-    let taken = more.len().min(WORD - start);
-    word[start..start + taken].copy_from_slice(&more[..taken]);
-    *length = length.saturating_add(more.len()).min(WORD + 1);
-}
-
-/// What a letter behind a backslash stands for.
-fn escaped(letter: u8) -> Option<u32> {
-    Some(u32::from(match letter {
-        b'"' | b'\\' | b'/' => letter,
-        b'b' => 8,
-        b'f' => 12,
-        b'n' => b'\n',
-        b'r' => b'\r',
-        b't' => b'\t',
-        _ => return None,
-    }))
-}
-
-fn is_number(word: &[u8]) -> bool {
-    fn digits(word: &[u8]) -> (usize, &[u8]) {
-        let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        (digits, &word[digits..])
-    }
-    let word = word.strip_prefix(b"-").unwrap_or(word);
-    let (whole, mut rest) = digits(word);
-    let mut valid = whole == 1 || (whole > 1 && word[0] != b'0');
-    if let [b'.', fraction @ ..] = rest {
-        let (fraction, behind) = digits(fraction);
-        valid &= fraction > 0;
-        rest = behind;
-    }
-    if let [b'e' | b'E', exponent @ ..] = rest {
-        let signed = matches!(exponent, [b'-' | b'+', ..]);
-        let (exponent, behind) = digits(&exponent[usize::from(signed)..]);
-        valid &= exponent > 0;
-        rest = behind;
-    }
-    valid && rest.is_empty()
-}
-
-fn whole_number(word: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(word).ok()?;
-    text.parse().ok().or_else(|| {
-        // Some write whole numbers as `69.0`. Above 2^53 it would be another number.
-        let number: f64 = text.parse().ok()?;
-        let whole = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
-        whole.then_some(number as u64)
-    })
 }

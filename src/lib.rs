@@ -120,7 +120,6 @@ mod head;
 #[cfg(feature = "usage")]
 mod held;
 pub mod isolate;
-#[cfg(feature = "usage")]
 mod json;
 pub mod keepalive;
 // Who reads it while it is written, and frees it before its end, is of `replay`.
@@ -129,6 +128,7 @@ mod log;
 pub mod ready;
 #[cfg(feature = "replay")]
 pub mod replay;
+mod span;
 pub mod sse;
 #[cfg(feature = "final-frame")]
 pub mod stack;

@@ -10,6 +10,8 @@ use memchr::{memchr2, memrchr};
 #[derive(Debug, Default)]
 pub(super) struct Records {
     line: Line,
+    /// The record that is open stands behind a complete one on the same line.
+    behind: bool,
 }
 
 /// What the line has so far.
@@ -20,7 +22,7 @@ enum Line {
     Empty,
     /// An object or array that is not complete.
     Open { depth: usize, string: bool, escaped: bool },
-    /// A complete one. Whatever else the line has belongs to nothing.
+    /// A complete one. Another may follow without a line end.
     Complete,
     /// Something else, of which nobody can tell when it is complete, so nobody waits for it.
     Other,
@@ -31,11 +33,15 @@ impl Records {
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
         let end = memrchr(b'\n', bytes).map(|at| at + 1);
         if end.is_some() {
-            self.line = Line::Empty;
+            *self = Self::default();
         }
-        self.line = read(self.line, &bytes[end.unwrap_or(0)..]);
-        match self.line {
-            Line::Open { .. } => end,
+        let start = end.unwrap_or(0);
+        let (line, complete) = read(self.line, &bytes[start..]);
+        let behind = self.behind || self.line == Line::Complete || complete.is_some();
+        self.line = line;
+        self.behind = behind && matches!(line, Line::Open { .. });
+        match line {
+            Line::Open { .. } => complete.map(|at| start + at).or(end),
             Line::Empty | Line::Complete | Line::Other => Some(bytes.len()),
         }
     }
@@ -45,22 +51,25 @@ impl Records {
         self.line == Line::Empty
     }
 
-    /// Whether a complete record waits for its line end.
-    #[cfg(any(test, feature = "final-frame"))]
+    /// Whether what may be handed on ends with a complete record that lacks its line end.
     pub(super) fn is_unterminated(&self) -> bool {
-        self.line == Line::Complete
+        self.line == Line::Complete || self.behind
     }
 }
 
-/// Reads on in a line.
-fn read(mut line: Line, mut bytes: &[u8]) -> Line {
+/// Reads on in a line. Tells the offset behind the last record that became complete.
+fn read(mut line: Line, mut bytes: &[u8]) -> (Line, Option<usize>) {
+    let (length, mut complete) = (bytes.len(), None);
     while let [byte, rest @ ..] = bytes {
         bytes = rest;
         line = match (line, byte) {
-            (Line::Complete | Line::Other, _) => return line,
+            (Line::Other, _) => return (line, complete),
             (Line::Empty, b' ' | b'\t' | b'\r') => line,
-            (Line::Empty, b'{' | b'[') => Line::Open { depth: 1, string: false, escaped: false },
+            (Line::Empty | Line::Complete, b'{' | b'[') => {
+                Line::Open { depth: 1, string: false, escaped: false }
+            }
             (Line::Empty, _) => Line::Other,
+            (Line::Complete, _) => line,
             (Line::Open { depth, string: true, escaped: true }, _) => {
                 Line::Open { depth, string: true, escaped: false }
             }
@@ -79,12 +88,15 @@ fn read(mut line: Line, mut bytes: &[u8]) -> Line {
             (Line::Open { depth, .. }, b'{' | b'[') => {
                 Line::Open { depth: depth.saturating_add(1), string: false, escaped: false }
             }
-            (Line::Open { depth: 1, .. }, b'}' | b']') => Line::Complete,
+            (Line::Open { depth: 1, .. }, b'}' | b']') => {
+                complete = Some(length - bytes.len());
+                Line::Complete
+            }
             (Line::Open { depth, .. }, b'}' | b']') => {
                 Line::Open { depth: depth - 1, string: false, escaped: false }
             }
             (Line::Open { .. }, _) => line,
         };
     }
-    line
+    (line, complete)
 }

@@ -29,21 +29,16 @@ impl Answering {
     }
 
     fn default(&self, cause: &Cause) -> Response<Bytes> {
-        let (status, text) = match cause {
-            Cause::TimedOut(timed_out) => (timed_out.status(), timed_out.to_string()),
-            cause => {
-                let reason = cause.reason().unwrap_or_else(|| cause.outcome().as_str());
-                (StatusCode::SERVICE_UNAVAILABLE, format!("aborted: {reason}"))
-            }
-        };
+        let message = cause.client_message();
         if self.grpc {
-            let message = match cause {
-                Cause::Aborted(reason) => reason.text(),
-                _ => &text,
-            };
-            return grpc::trailers_only(grpc::code(cause), message);
+            return grpc::trailers_only(grpc::code(cause), &message);
         }
-        let mut response = Response::new(Bytes::from(text + "\n"));
+        let (status, text) = match cause {
+            Cause::TimedOut(timed_out) => (timed_out.status(), format!("{message}\n")),
+            Cause::Aborted(_) => (StatusCode::SERVICE_UNAVAILABLE, format!("aborted: {message}\n")),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, format!("{message}\n")),
+        };
+        let mut response = Response::new(Bytes::from(text));
         *response.status_mut() = status;
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, plain);

@@ -9,6 +9,7 @@ use testkit::Wakes;
 use tokio::runtime::Builder;
 
 use super::{Cut, Cutting, Slot, cut_elsewhere};
+use crate::exchange::{Cause, Exchange};
 
 /// Counts its drop, or panics in it.
 struct Value {
@@ -173,5 +174,25 @@ fn whoever_wins_the_race_of_poll_and_cut_the_value_goes_once_and_the_reader_hear
         assert_eq!(drops.load(Ordering::SeqCst), 1);
         assert!(told || wakes.count() == 1, "the reader sleeps for ever");
         assert!(slot.take().is_none());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_ours_has_no_text_of_an_error_or_a_panic() {
+    use http_body_util::BodyExt;
+
+    let error = std::io::Error::other("no route to http://10.0.0.7/?key=secret");
+    for (cause, text) in [
+        (Cause::Panicked("key=secret".into()), "internal error\n"),
+        (Cause::failed(&error), "the upstream failed\n"),
+        (Cause::Aborted("maintenance".into()), "aborted: maintenance\n"),
+    ] {
+        let exchange = Exchange::new();
+        let mut answering = super::answer::Answering { exchange, grpc: false, answer: None };
+        let body = http_body_util::Full::new(answering.answer(&cause).into_body());
+        assert_eq!(body.collect().await.unwrap().to_bytes(), text);
+        answering.grpc = true;
+        let message = text.trim_start_matches("aborted: ").trim_end();
+        assert_eq!(answering.answer(&cause).headers()["grpc-message"], message);
     }
 }

@@ -1,4 +1,4 @@
-//! Reads from a request head whether it asks for an event stream.
+//! Reads from a request head whether it asks for an event stream, and whether it can have one.
 
 use http::{HeaderMap, header};
 
@@ -20,6 +20,16 @@ use http::{HeaderMap, header};
 /// ```
 pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
     names(headers, b"text/event-stream") && !names(headers, b"application/json")
+}
+
+/// Tells whether the connection is to become something else, a WebSocket mostly. Some clients offer `h2c` with each request
+/// and expect nothing.
+pub(super) fn asks_to_upgrade(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::UPGRADE).iter();
+    values
+        .flat_map(|value| split(value.as_bytes(), b','))
+        .map(<[u8]>::trim_ascii)
+        .any(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
 /// Tells whether `Accept` names this media type with a weight above 0.

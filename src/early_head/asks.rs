@@ -11,8 +11,12 @@ use std::{
 use bytes::Bytes;
 use http::request::Parts;
 
-use super::{accepts_event_stream, top_level::TopLevel};
-use crate::{exchange::Exchange, tee::Sink};
+use super::accepts_event_stream;
+use crate::{
+    exchange::Exchange,
+    json::{Reader, Token},
+    tee::Sink,
+};
 
 /// Whether the JSON body of a request has the member `"stream": true`: a fact in the exchange, which becomes known while the
 /// body passes.
@@ -65,7 +69,7 @@ impl AsksForStream {
         if let Some(exchange) = Exchange::get(&request.extensions) {
             exchange.insert(asks.clone());
         }
-        AsksForStreamSink { asks, members: TopLevel::default() }
+        AsksForStreamSink { asks, json: Reader::default(), named: false }
     }
 
     /// What is known by now.
@@ -77,16 +81,27 @@ impl AsksForStream {
 /// Reads the body of a request. Made by [`AsksForStream::sink`].
 pub struct AsksForStreamSink {
     asks: AsksForStream,
-    members: TopLevel,
+    json: Reader,
+    /// What follows is the value of that member.
+    named: bool,
 }
 
 impl Sink for AsksForStreamSink {
     fn data(&mut self, data: Bytes) {
-        self.members.feed(&data, |name, value| {
-            if name == b"stream" {
-                self.asks.0.store(value == b"true", Ordering::Relaxed);
+        let mut at = 0;
+        while let Some((depth, token)) = self.json.next(&data, &mut at) {
+            let asks = match (depth, token) {
+                (1, Token::Name(name)) => {
+                    self.named = name == b"stream";
+                    false
+                }
+                (1, Token::Bool(value)) => value,
+                _ => continue,
+            };
+            if self.named {
+                self.asks.0.store(asks, Ordering::Relaxed);
             }
-        });
+        }
     }
 }
 

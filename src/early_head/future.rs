@@ -68,7 +68,7 @@ where
                 Upload::Given(given) => Some(since.max(given)),
                 // The service can not answer yet. Nobody wakes this when that changes: it is looked at when the time has
                 // passed, for whatever changes from now on is not due before that.
-                Upload::Client(_) | Upload::Service(_) => None,
+                Upload::Expected | Upload::Client(_) | Upload::Service(_) => None,
             };
             let Some(due) = since.unwrap_or(now).checked_add(*this.after) else {
                 return Poll::Pending; // A time that no clock will reach.

@@ -42,7 +42,7 @@
 //! | the time passes, and none was asked for | nothing; asked again each time it has passed once more |
 //! | head and time together | the head |
 //! | the clock jumps | one question, not one for each time that has passed |
-//! | HEAD, CONNECT | handed on untouched, however late |
+//! | HEAD, CONNECT, a request to upgrade (but to `h2c`, which some clients offer with every request) | handed on untouched, however late |
 //! | late head, 2xx and `text/event-stream` without a content coding | its body streams on; its status, headers and extensions are lost |
 //! | any other late head | its body is dropped; [`LateHead`] as an error of the body; the cause is `failed`, `upstream_status_429` or `upstream_not_a_stream` |
 //! | late service error | the same error, as an error of the body; the cause is `failed` |
@@ -74,7 +74,6 @@ mod error;
 mod future;
 #[cfg(test)]
 mod tests;
-mod top_level;
 
 use std::{
     fmt,
@@ -187,8 +186,10 @@ where
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
         let exchange = Exchange::of(&mut request);
         let (parts, body) = request.into_parts();
-        // A 200 to CONNECT would open a tunnel, and to HEAD there is no stream.
-        let may = parts.method != Method::CONNECT && parts.method != Method::HEAD;
+        // A 200 to CONNECT would open a tunnel, to HEAD there is no stream, and behind it there is no 101.
+        let may = parts.method != Method::CONNECT
+            && parts.method != Method::HEAD
+            && !accept::asks_to_upgrade(&parts.headers);
         let asked = may.then(|| (self.layer.when)(&parts));
         let inner = self.inner.call(Request::from_parts(parts, body));
         EarlyHeadFuture::new(inner, asked, self.layer.after, exchange)

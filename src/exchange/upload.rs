@@ -12,6 +12,8 @@ use crate::cut::lock;
 pub(crate) enum Upload {
     /// Nobody watches it.
     Unwatched,
+    /// Nobody: the client waits to be told that it is wanted, and was not yet.
+    Expected,
     /// The client: the service asked for more, and nothing has come.
     Client(Instant),
     /// The service: it has not asked for more.
@@ -37,8 +39,8 @@ impl Exchange {
     }
 
     /// Begins to watch a body. What was watched before does not count any more.
-    pub(crate) fn watch_upload(&self) -> UploadState {
-        let state = Arc::new(Mutex::new(Upload::Service(Instant::now())));
+    pub(crate) fn watch_upload(&self, from: Upload) -> UploadState {
+        let state = Arc::new(Mutex::new(from));
         *lock(&self.0.upload.0) = Some(state.clone());
         UploadState(state)
     }
@@ -48,7 +50,7 @@ impl UploadState {
     /// The service asked, and there is nothing yet.
     pub(crate) fn asked(&self) {
         let mut state = lock(&self.0);
-        if let Upload::Service(_) = *state {
+        if let Upload::Service(_) | Upload::Expected = *state {
             *state = Upload::Client(Instant::now());
         }
     }

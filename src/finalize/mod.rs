@@ -54,7 +54,6 @@
 
 mod ending;
 mod reporter;
-mod span;
 mod spawned;
 #[cfg(test)]
 mod tests;

@@ -6,11 +6,12 @@ use bytes::Buf;
 use http::{HeaderMap, StatusCode, response};
 use http_body::Frame;
 
-use super::{Ending, FinalizeTracker, span::CallSpan, tracker::Live};
+use super::{Ending, FinalizeTracker, tracker::Live};
 use crate::{
     contain::contain,
     error::AsError,
     exchange::{Cause, Drained, Exchange},
+    span::CallSpan,
     watch::{Await, End, Ends, Watch},
 };
 

@@ -4,8 +4,11 @@ use std::{future::poll_fn, pin::pin, task::Context};
 
 use tokio::runtime::Handle;
 
-use super::{Ending, FinalizeTracker, Finalizer, span::CallSpan, tracker::Live};
-use crate::contain::{contain, contain_poll};
+use super::{Ending, FinalizeTracker, Finalizer, tracker::Live};
+use crate::{
+    contain::{contain, contain_poll},
+    span::CallSpan,
+};
 
 /// Runs an async hook as a task. Made by [`FinalizeLayer::spawned`](super::FinalizeLayer::spawned).
 #[derive(Debug)]

@@ -145,15 +145,24 @@ fn without_secret(word: &str) -> Cow<'_, str> {
     // What closes behind a URL belongs to the text around it.
     let url = word.trim_end_matches(|c: char| c.is_whitespace() || ")]>}\"'`,;:.".contains(c));
     let behind = &word[url.len()..];
-    let Some(path) = url.find('/') else { return Cow::Borrowed(word) };
-    let place = &url[..url[path..].find('?').map_or(url.len(), |query| path + query)];
-    let authority = place.find("://").map_or(place.len(), |at| at + 3);
-    let end = place[authority..].find('/').map_or(place.len(), |end| authority + end);
-    let host = place[authority..end].rfind('@').map_or(authority, |user| authority + user + 1);
-    if host == authority && place.len() == url.len() {
+    // A URL may have no scheme, and a word more than one URL.
+    let place = match url.split_once('?') {
+        Some((place, query)) if place.contains(['/', ':']) || query.contains(['=', '/', '?']) => {
+            place
+        }
+        _ => url,
+    };
+    let mut told = String::with_capacity(word.len());
+    for (at, part) in place.split("://").enumerate() {
+        let authority = part.split('/').next().unwrap_or(part);
+        let user = if at == 0 { None } else { authority.rfind('@') };
+        told.push_str(if at == 0 { "" } else { "://" });
+        told.push_str(&part[user.map_or(0, |user| user + 1)..]);
+    }
+    if told.len() == url.len() {
         return Cow::Borrowed(word);
     }
-    Cow::Owned([&place[..authority], &place[host..], behind].concat())
+    Cow::Owned(told + behind)
 }
 
 fn millis(duration: Duration) -> u64 {

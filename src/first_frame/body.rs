@@ -1,7 +1,6 @@
 //! The body that replays what was held back.
 
 use std::{
-    collections::VecDeque,
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -10,6 +9,8 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::coop;
+
+use crate::log::Queue;
 
 /// A body whose beginning was read before its head went out. See the [module](super) for what happens when.
 pub struct FirstFrameBody<B> {
@@ -28,36 +29,52 @@ enum State<B> {
 /// Frames that were read and not handed on.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    frames: VecDeque<Frame<Bytes>>,
-    bytes: u64,
+    /// Copies of those that waited. Most streams begin with their first frame, and have none.
+    waited: Option<Box<Queue>>,
+    /// The one behind them, with which the head goes out.
+    last: Option<Frame<Bytes>>,
 }
 
 impl Held {
-    pub(super) fn push(&mut self, frame: Frame<Bytes>) {
-        self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        self.frames.push_back(frame);
+    /// Takes a frame that waits for others. Of those only data does.
+    pub(super) fn wait(&mut self, data: &[u8]) {
+        // Always true: there is no budget.
+        self.waited.get_or_insert_with(|| Box::new(Queue::new(None))).push(data);
+    }
+
+    pub(super) fn last(&mut self, frame: Frame<Bytes>) {
+        self.last = Some(frame);
     }
 
     fn pop(&mut self) -> Option<Frame<Bytes>> {
-        let frame = self.frames.pop_front()?;
-        self.bytes -= frame.data_ref().map_or(0, |data| data.len() as u64);
-        Some(frame)
+        if let Some(data) = self.waited.as_mut().and_then(|waited| waited.pop()) {
+            return Some(Frame::data(data));
+        }
+        self.waited = None;
+        self.last.take()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.last.is_none() && self.waited.as_ref().is_none_or(|waited| waited.is_empty())
     }
 
     /// The bytes of data that are held.
-    pub(super) const fn bytes(&self) -> u64 {
-        self.bytes
+    pub(super) fn bytes(&self) -> u64 {
+        let last = self.last.as_ref().and_then(Frame::data_ref);
+        let waited = self.waited.as_ref().map_or(0, |waited| waited.bytes());
+        waited + last.map_or(0, |data| data.len() as u64)
     }
 
-    /// The memory that is held.
-    pub(super) fn weight(&self) -> u64 {
-        self.bytes + (self.frames.len() * size_of::<Frame<Bytes>>()) as u64
+    /// Whether so many bytes of data more may wait.
+    pub(super) fn has_room(&self, more: usize, limit: usize) -> bool {
+        let memory = self.waited.as_ref().map_or(0, |waited| waited.memory());
+        memory <= limit && self.bytes().saturating_add(more as u64) <= limit as u64
     }
 
     fn hint_with(&self, rest: &SizeHint) -> SizeHint {
         let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(self.bytes));
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(self.bytes)) {
+        hint.set_lower(rest.lower().saturating_add(self.bytes()));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(self.bytes())) {
             hint.set_upper(upper);
         }
         hint
@@ -125,8 +142,8 @@ impl<B: Body<Data = Bytes>> Body for FirstFrameBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match &self.state {
-            State::Live(held, body) => held.frames.is_empty() && body.is_end_stream(),
-            State::Read(held) => held.frames.is_empty(),
+            State::Live(held, body) => held.is_empty() && body.is_end_stream(),
+            State::Read(held) => held.is_empty(),
             State::Answer(bytes) => bytes.is_empty(),
             State::Ended => true,
         }
@@ -135,7 +152,7 @@ impl<B: Body<Data = Bytes>> Body for FirstFrameBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.state {
             State::Live(held, body) => held.hint_with(&body.size_hint()),
-            State::Read(held) => SizeHint::with_exact(held.bytes),
+            State::Read(held) => SizeHint::with_exact(held.bytes()),
             State::Answer(bytes) => SizeHint::with_exact(bytes.len() as u64),
             State::Ended => SizeHint::with_exact(0),
         }

@@ -84,7 +84,7 @@ where
                 body: Some(Box::pin(body)),
                 held: Held::default(),
                 expected: framing.expected,
-                limit: this.limits.bytes as u64,
+                limit: this.limits.bytes,
                 // In a time that no clock will reach there is no limit.
                 due: Instant::now().checked_add(this.limits.time),
                 timer: None,
@@ -120,7 +120,7 @@ struct Holding<B> {
     begin: Begin,
     /// The bytes that the head announced.
     expected: Option<u64>,
-    limit: u64,
+    limit: usize,
     due: Option<Instant>,
     /// Made at the first pause.
     timer: Option<Pin<Box<Sleep>>>,
@@ -143,18 +143,17 @@ where
                 Some(Err(error)) => return Poll::Ready(Err(FailedStart::Body(error.into()))),
                 None => return Poll::Ready(self.end()),
             };
-            let last = frame.is_trailers();
-            let verdict = frame.data_ref().and_then(|data| self.begin.see(data));
-            self.held.push(frame);
-            if last {
-                return Poll::Ready(self.end());
+            let data = frame.data_ref();
+            let verdict = data.and_then(|data| self.begin.see(data));
+            if let (None, Some(data)) = (&verdict, data) {
+                if self.held.has_room(data.len(), self.limit) {
+                    self.held.wait(data);
+                    continue;
+                }
             }
-            if let Some(verdict) = verdict {
-                return Poll::Ready(verdict);
-            }
-            if self.held.weight() > self.limit {
-                return Poll::Ready(Ok(()));
-            }
+            let ended = frame.is_trailers();
+            self.held.last(frame);
+            return Poll::Ready(if ended { self.end() } else { verdict.unwrap_or(Ok(())) });
         }
         let Some(due) = self.due else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));

@@ -201,3 +201,36 @@ fn another_text_is_read_with_the_same_reader() {
     assert_eq!(reader.next(b"[] ", &mut at), None);
     assert!(reader.is_whole());
 }
+
+#[test]
+fn what_python_writes_for_what_is_no_number_is_a_number_that_is_none() {
+    let text = "{\"a\":NaN,\"b\":[Infinity,-Infinity],\"c\":7}";
+    for (tokens, whole) in [tokens(&[text.as_bytes()]), tokens(&bytewise(text.as_bytes()))] {
+        let numbers: Vec<_> = tokens
+            .iter()
+            .map(|(_, said)| &said[..])
+            .filter(|said| said.starts_with("Num"))
+            .collect();
+        let none = "Number(None)";
+        assert_eq!((numbers, whole), (vec![none, none, none, "Number(Some(7))"], true));
+    }
+    for text in ["[Nan]", "[+Infinity]", "[Infinite]", "[-NaN]", "[-I]", "[N]"] {
+        assert!(!tokens(&[text.as_bytes()]).1, "{text}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_may_stand_before_a_text_and_nowhere_else() {
+    let mark = "\u{feff}";
+    for (text, read) in [
+        (format!("{mark}[1]"), true),
+        (format!("{mark} [1]"), true),
+        (format!("{mark}{mark}[1]"), false),
+        (format!("[{mark}1]"), false),
+        (format!("[1]{mark}"), false),
+        ("\u{fefe}[1]".to_owned(), false),
+    ] {
+        assert_eq!(tokens(&[text.as_bytes()]).1, read, "{text:?}");
+        assert_eq!(tokens(&bytewise(text.as_bytes())).1, read, "{text:?}");
+    }
+}

@@ -105,7 +105,9 @@ impl<B: Body<Data = Bytes>> Body for IdleKeepaliveBody<B> {
                 ready!(timer.as_mut().poll(cx));
             }
             if this.inner.is_end_stream() {
-                return Poll::Pending; // Its reader may know that nothing follows.
+                // Its reader may know that nothing follows (truths.md 1), or else learns it here.
+                this.inner.release();
+                return Poll::Ready(None);
             }
             *this.idle_since = None;
             let heartbeat = match (&this.heartbeat.compute, &this.heartbeat.early) {

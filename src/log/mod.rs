@@ -34,6 +34,7 @@ mod block;
 mod budget;
 mod forget;
 mod headers;
+mod queue;
 mod read;
 mod record;
 #[cfg(test)]
@@ -49,7 +50,7 @@ use self::{
     record::Header,
 };
 pub(crate) use self::{
-    budget::Share, headers::compact, headers::memory as head_memory, record::Cursor,
+    budget::Share, headers::compact, headers::memory as head_memory, queue::Queue, record::Cursor,
 };
 
 const SMALLEST: usize = 512;

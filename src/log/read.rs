@@ -4,11 +4,12 @@ use std::{ops::Range, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Cursor, Log, record::Header};
 #[cfg(feature = "replay")]
+use super::PER_BLOCK;
 use super::{
-    PER_BLOCK,
+    Cursor, Log,
     block::{Block, Data},
+    record::Header,
 };
 
 impl Log {
@@ -59,7 +60,6 @@ impl Log {
     }
 }
 
-#[cfg(feature = "replay")]
 impl Log {
     /// The next frame of this cursor, with the time that it came at.
     pub(crate) fn read(&mut self, cursor: &mut Cursor) -> Option<(Duration, Bytes)> {
@@ -79,11 +79,6 @@ impl Log {
         };
         *cursor = behind;
         Some((behind.after, frame))
-    }
-
-    /// The time of the next frame of this cursor.
-    pub(crate) fn time(&self, cursor: Cursor) -> Option<Duration> {
-        self.find(cursor).map(|(.., behind)| behind.after)
     }
 
     /// Makes slices of what was written so far possible. What is left of the last block is written on: another block in the
@@ -110,6 +105,14 @@ impl Log {
             }
             break;
         }
+    }
+}
+
+#[cfg(feature = "replay")]
+impl Log {
+    /// The time of the next frame of this cursor.
+    pub(crate) fn time(&self, cursor: Cursor) -> Option<Duration> {
+        self.find(cursor).map(|(.., behind)| behind.after)
     }
 
     /// A copy of the frames that it holds, but for empty ones, in a block of just their size, which takes nothing from a budget.

@@ -63,7 +63,8 @@ impl<S, F: Future, A: Body<Data = Bytes>, T, K> ReplayFuture<S, F, A, T, K> {
         let (method, path) = (request.method.clone(), request.uri.path().into());
         let headers = HeaderMap::new();
         let about = About { key: None, headers, shared, exchange, method, path };
-        let asked = Some(Asked { inner, request, body: Held::new(body) });
+        let body = Held::new(body, about.shared.requests.clone());
+        let asked = Some(Asked { inner, request, body });
         Self { asked, waits: Waits::Request, calling: None, about }
     }
 
@@ -100,7 +101,8 @@ where
                 Waits::Request => {
                     let Some(asked) = this.asked else { return Poll::Pending };
                     if ready!(asked.body.read(about.shared.request_limit, cx)) {
-                        about.key = about.shared.key.key(&asked.request, &asked.body.data());
+                        let data = asked.body.data();
+                        about.key = about.shared.key.key(&asked.request, data.as_slice());
                     }
                     if about.key.is_some() {
                         about.headers.clone_from(&asked.request.headers);

@@ -87,7 +87,8 @@ impl fmt::Debug for Key {
 
 /// Makes the [`Key`] of a request; `None` for one that goes to the service in any case, and whose answer is not kept.
 ///
-/// Implemented by [`RequestKey`](super::RequestKey), and for functions of the head and the data frames of the body:
+/// Implemented by [`RequestKey`](super::RequestKey), and for functions of the head and the data of the body, in
+/// however many pieces that is:
 ///
 /// ```
 /// use bytes::Bytes;

@@ -34,7 +34,7 @@
 //! | its answer is in the store | the answer, without calling the service: status, chosen headers, the very frames, trailers; at once, or [paced](ReplayLayer::paced). The fact [`Replayed::Hit`] |
 //! | it is not | the service is called with the request as it was, and its answer recorded while it streams. The fact [`Replayed::Miss`] |
 //! | it is not, and an equal request runs | the same, or under [`ReplayLayer::coalesce`] what [is said below](#requests-that-run-at-the-same-time) |
-//! | no key; body too large, of unknown length, or with trailers; `CONNECT` | the service is called, with the request as it was. No fact |
+//! | no key; body too large, of unknown length, or with trailers; no memory left for it ([`ReplayLayer::requests_within`]); `CONNECT` | the service is called, with the request as it was. No fact |
 //! | client's body fails while it is read | the service gets what came and then the error |
 //! | complete answer | it is kept |
 //! | failed, truncated, aborted, timed out, panicked, client gone before its end | it is not kept, unless others read it to its end; what was kept before stays |
@@ -57,6 +57,9 @@
 //!
 //! A stream of no known dialect is taken at its word: where nothing but a closed connection ends it, half of it looks whole.
 //!
+//! A request body that is read is copied, frame by frame, so that a small one does not hold the buffer that it was read into: it
+//! takes at most twice its bytes and a block of 16 KiB.
+//!
 //! A replay has the exact size that the original announced, or else none, so that a stream stays a stream. While an answer is
 //! recorded its frames are copied into blocks of memory, once for the store and for all who join; they hold at most
 //! [`ReplayLayer::answer_limit`] bytes of it, and take at most twice as much memory and two blocks of 16 KiB
@@ -71,8 +74,9 @@
 //! |---|---|
 //! | request, from before the head until the end | what was streamed so far, and then the live tail; with the status and the chosen headers |
 //! | request after half of [`ReplayLayer::answer_limit`] has streamed | it calls the service itself, and can be joined |
-//! | reader that takes its time | holds up nobody. The one that is ahead polls the service's body, whoever it is |
-//! | reader more than [`ReplayLayer::answer_limit`] behind it | its body fails with [`FellBehind`] |
+//! | reader that takes its time | holds up nobody. The one that is ahead polls the service's body, whoever it is, in the span of the first one's call |
+//! | reader that joined, and is more than [`ReplayLayer::answer_limit`] behind it | its body fails with [`FellBehind`] |
+//! | the first one, so far behind | is cut by nobody: those who joined wait until it reads on or leaves. So give it a limit ([`unread`](crate::timeouts)) |
 //! | room for that, up to 1 MiB | is taken from the [budget](ReplayLayer::within) as the first one joins, so that what others hold cuts nobody. There is none: the request calls the service itself. Beyond 1 MiB, there must be more of it when it is needed |
 //! | reader gone or cut, the first one too | the others read on; the last one that could drops the call or the body at once |
 //! | reader gone before the head, or cut by a limit or an abort | the same; and who comes from then on calls the service, for what others gave up may hang |
@@ -184,6 +188,7 @@ struct Shared<T, K> {
     store: Arc<T>,
     key: K,
     request_limit: u64,
+    requests: Option<Budget>,
     terms: Terms,
     kept: Vec<HeaderName>,
     paced: bool,
@@ -198,7 +203,9 @@ impl<T, K> ReplayLayer<T, K> {
     pub fn new(store: T, key: K) -> Self {
         let (store, kept) = (Arc::new(store), policy::KEPT.into());
         let (request_limit, terms) = (MIB as u64, Terms { limit: MIB, budget: None });
-        let shared = Shared { store, key, request_limit, terms, kept, paced: false, flights: None };
+        let (requests, flights) = (None, None);
+        let paced = false;
+        let shared = Shared { store, key, request_limit, requests, terms, kept, paced, flights };
         Self { shared: Arc::new(shared) }
     }
 }
@@ -208,6 +215,12 @@ impl<T, K: Clone> ReplayLayer<T, K> {
     /// answers are not kept.
     pub fn request_limit(self, bytes: u64) -> Self {
         self.with(|shared| shared.request_limit = bytes)
+    }
+
+    /// Takes the memory of request bodies that are read, and wait for their answer, from `budget`, besides the limit of each.
+    /// One for which nothing is left is passed on as it comes, as one that is too large.
+    pub fn requests_within(self, budget: &Budget) -> Self {
+        self.with(|shared| shared.requests = Some(budget.clone()))
     }
 
     /// Keeps answers of at most so many `bytes`, instead of 1 MiB.
@@ -250,6 +263,7 @@ impl<T, K: Clone> Clone for Shared<T, K> {
             store: self.store.clone(),
             key: self.key.clone(),
             request_limit: self.request_limit,
+            requests: self.requests.clone(),
             terms: self.terms.clone(),
             kept: self.kept.clone(),
             paced: self.paced,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::members::{any_member, string};
+use super::failure::{is_failure, tells_failure};
 
 /// What was read from a stream of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +53,8 @@ impl DecodedEvent {
     /// Whether this tells of a failure, in one of the ways that providers of language models do.
     ///
     /// The type is `error` or `response.failed`; or the data is a JSON object that has one of these for its own `type`, or
-    /// a member `error` of its own that is neither `null` nor `false`. Members of inner objects are not meant. The JSON is
-    /// not parsed, only its strings and its nesting are followed.
+    /// a member `error` of its own in which something is: not `null`, `false`, `0`, `""`, `{}` or `[]`. Members of inner objects
+    /// are not meant. JSON-RPC is: an object with a member `jsonrpc` answers one call of many.
     ///
     /// ```
     /// use tower_lifeline::sse::{Decoded, Decoder};
@@ -68,13 +68,7 @@ impl DecodedEvent {
     /// assert!(!is_error("data: {\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\":\"}}],\"error\":null}\n\n"));
     /// ```
     pub fn is_error(&self) -> bool {
-        let names_failure = |name: &[u8]| [&b"error"[..], b"response.failed"].contains(&name);
-        names_failure(&self.event_type)
-            || any_member(&self.data, |name, value| match name {
-                b"error" => !value.starts_with(b"null") && !value.starts_with(b"false"),
-                b"type" => string(value).is_some_and(|(name, _)| names_failure(name)),
-                _ => false,
-            })
+        is_failure(&self.event_type) || tells_failure(&self.data)
     }
 }
 

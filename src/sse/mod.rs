@@ -7,18 +7,21 @@ mod boundary;
 mod decoded;
 mod decoder;
 mod event;
+mod failure;
 mod joined;
 mod lines;
-mod members;
 mod pulse;
 #[cfg(test)]
 pub(crate) mod tests;
 
-#[cfg(feature = "usage")]
-pub(crate) use self::lines::{Lines, Piece};
 pub(crate) use self::{boundary::Boundary, joined::Joined, pulse::Pulse};
 pub use self::{
     decoded::{Decoded, DecodedEvent},
     decoder::Decoder,
     event::{Event, InvalidEvent},
+};
+#[cfg(feature = "usage")]
+pub(crate) use self::{
+    failure::is_failure,
+    lines::{Lines, Piece},
 };

@@ -38,6 +38,7 @@ impl HeadClock {
             let called = *self.called.get_or_insert(now);
             let (limit, after, since) = match exchange.upload() {
                 Upload::Unwatched => (Limit::Head, self.head, called),
+                Upload::Expected => (Limit::Upload, None, called),
                 Upload::Service(since) | Upload::Given(since) => (Limit::Head, self.head, since),
                 Upload::Client(since) => (Limit::Upload, self.upload, since),
             };

@@ -16,11 +16,18 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::flow::{Broken, Flow, Step};
+use super::{
+    flow::{Broken, Flow, Step},
+    websocket::Frames,
+};
 use crate::error::BoxError;
 
-/// When one side has ended its writing, the other may be silent for so long.
-const SILENCE: Duration = Duration::from_secs(2);
+/// When the upstream has ended its writing, there is nothing to wait for but what the client has on its way.
+const IN_FLIGHT: Duration = Duration::from_millis(100);
+
+/// When the client has ended its writing, it may wait, or be gone: that looks the same for as long as its system keeps a closed
+/// connection (`tcp_fin_timeout` of Linux).
+const GONE: Duration = Duration::from_secs(60);
 
 /// Copies between a client and an upstream while it is polled; its frames are the bytes that went to the client. See the
 /// [module](super) for what happens when.
@@ -48,6 +55,8 @@ struct Tunnel<C, U> {
     silence: Option<Pin<Box<Sleep>>>,
     /// The client has ended its writing, and nothing went to it since.
     unanswered: bool,
+    /// What the upstream writes, where it is a WebSocket.
+    frames: Option<Frames>,
 }
 
 enum Client<C> {
@@ -71,8 +80,18 @@ impl<C, U> TunnelBody<C, U> {
             down: Flow::default(),
             silence: None,
             unanswered: false,
+            frames: None,
         };
         Self { tunnel: Some(tunnel) }
+    }
+
+    /// Says that the tunnel is a WebSocket: a client that leaves once it was sent the upstream's Close frame has not
+    /// disconnected.
+    pub fn websocket(mut self) -> Self {
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.frames = Some(Frames::default());
+        }
+        self
     }
 }
 
@@ -144,7 +163,9 @@ where
             Poll::Ready(Ok(_)) => {}
             // Whether that is a failure its own end tells: it may have said its last word before.
             Poll::Ready(Err(Broken::Writing(_))) => self.up.close(),
-            Poll::Ready(Err(Broken::Reading(error))) if self.down.is_open() => {
+            Poll::Ready(Err(Broken::Reading(error)))
+                if self.down.is_open() && !self.is_closed() =>
+            {
                 return Err(TunnelError::Client(error.into()));
             }
             Poll::Ready(Err(Broken::Reading(_))) => self.up.close(),
@@ -159,6 +180,9 @@ where
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(Ok(Step::Written(bytes))) => {
                 self.unanswered = false;
+                if let Some(frames) = &mut self.frames {
+                    frames.feed(&bytes);
+                }
                 Some(bytes)
             }
             Poll::Ready(Ok(_)) => None,
@@ -176,7 +200,9 @@ where
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, TunnelError>> {
         let half = self.up.is_open() != self.down.is_open();
         if half && self.up.is_empty() && self.down.is_empty() {
-            let timer = self.silence.get_or_insert_with(|| Box::pin(sleep(SILENCE)));
+            let client_waits = self.down.is_open() && !self.is_closed();
+            let limit = if client_waits { GONE } else { IN_FLIGHT };
+            let timer = self.silence.get_or_insert_with(|| Box::pin(sleep(limit)));
             if timer.as_mut().poll(cx).is_ready() || timer.deadline() <= Instant::now() {
                 // Whoever has not ended may have nothing to say for hours; the one that did has left.
                 self.unanswered = self.down.is_open();
@@ -186,8 +212,13 @@ where
         Poll::Pending
     }
 
+    /// Whether the upstream has said, and the client was told, that nothing follows.
+    fn is_closed(&self) -> bool {
+        self.frames.as_ref().is_some_and(Frames::is_closed)
+    }
+
     fn end(&self) -> Result<Option<Bytes>, TunnelError> {
-        if self.unanswered {
+        if self.unanswered && !self.is_closed() {
             return Err(TunnelError::Client(io::Error::from(io::ErrorKind::UnexpectedEof).into()));
         }
         Ok(None)

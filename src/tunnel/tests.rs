@@ -133,9 +133,9 @@ async fn a_side_that_ends_its_writing_lets_the_other_finish() {
     let mut tunnel = unlimited().await;
     tunnel.browser.shutdown().await.unwrap();
     hears_the_end(&mut tunnel.server).await;
-    sleep(Duration::from_millis(1900)).await;
+    sleep(Duration::from_secs(55)).await;
     says(&mut tunnel.server, &mut tunnel.browser, &[1; 10_000]).await;
-    sleep(Duration::from_millis(1900)).await;
+    sleep(Duration::from_secs(55)).await;
     says(&mut tunnel.server, &mut tunnel.browser, b"bye").await;
     tunnel.server.shutdown().await.unwrap();
     hears_the_end(&mut tunnel.browser).await;
@@ -144,7 +144,7 @@ async fn a_side_that_ends_its_writing_lets_the_other_finish() {
     let mut tunnel = unlimited().await;
     tunnel.server.shutdown().await.unwrap();
     hears_the_end(&mut tunnel.browser).await;
-    sleep(Duration::from_millis(1900)).await;
+    sleep(Duration::from_millis(90)).await;
     says(&mut tunnel.browser, &mut tunnel.server, &[2; 10_000]).await;
     tunnel.browser.shutdown().await.unwrap();
     hears_the_end(&mut tunnel.server).await;
@@ -153,14 +153,18 @@ async fn a_side_that_ends_its_writing_lets_the_other_finish() {
 
 #[tokio::test(start_paused = true)]
 async fn a_side_that_has_ended_is_not_waited_for_by_a_silent_one() {
-    for (client_first, outcome) in [(true, Outcome::Disconnected), (false, Outcome::Completed)] {
+    for (client_first, outcome, limit) in [
+        (true, Outcome::Disconnected, Duration::from_secs(60)),
+        (false, Outcome::Completed, Duration::from_millis(100)),
+    ] {
         let mut tunnel = unlimited().await;
         says(&mut tunnel.server, &mut tunnel.browser, b"hello").await;
         let first = if client_first { &mut tunnel.browser } else { &mut tunnel.server };
         first.shutdown().await.unwrap();
         let begun = Instant::now();
         assert_eq!(tunnel.outcome().await, (outcome, None));
-        assert_eq!(begun.elapsed().as_secs(), 2);
+        let elapsed = begun.elapsed();
+        assert!((limit..limit + Duration::from_millis(5)).contains(&elapsed), "{elapsed:?}");
         // Both are let go.
         hears_the_end(&mut tunnel.browser).await;
         hears_the_end(&mut tunnel.server).await;
@@ -176,6 +180,28 @@ async fn a_client_that_leaves_unanswered_has_disconnected_and_the_upstream_knows
     let (gone, _) = duplex(1);
     drop(std::mem::replace(&mut tunnel.server, gone));
     assert_eq!(tunnel.outcome().await, (Outcome::Disconnected, None));
+}
+
+/// A WebSocket, and not only what looks like one.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_sent_a_close_frame_may_leave_first() {
+    for (says, frames, client) in [
+        (&b"\x81\x02hi\x88\x00"[..], true, None),
+        (b"\x81\x02hi\x88\x00", false, Some(())),
+        (b"\x81\x02\x88\x00", true, Some(())),
+    ] {
+        let ((client_side, mut browser), (upstream, mut server)) = (duplex(64), duplex(64));
+        let body = TunnelBody::new(async { Ok::<_, io::Error>(client_side) }, upstream);
+        let mut body = if frames { body.websocket() } else { body };
+        server.write_all(says).await.unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), says);
+        browser.shutdown().await.unwrap();
+        let begun = Instant::now();
+        let end = body.frame().await;
+        let left = end.map(|end| assert!(matches!(end, Err(TunnelError::Client(_)))));
+        assert_eq!(left, client, "{says:?}");
+        assert_eq!(begun.elapsed() < Duration::from_secs(1), client.is_none());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,13 +43,15 @@
 //! | not watched: no such layer | the service, since the call | `head`, and the time of an early head |
 //! | empty | the service, since the call | `head`, and the time of an early head |
 //! | the service has not asked for it, or not for more of it | the service, since it last took some | `head` |
+//! | the client waits for a `100 Continue`, and was not told to go on: [`UploadBody::expecting`] | nobody | |
 //! | the service asked, and nothing has come | the client, since it last sent some | `upload` |
 //! | an empty frame | as before | |
 //! | its end, its trailers, its error; the service has dropped it | the service, since then | `head`, and the time of an early head |
 //!
 //! Put it inside of the layers that ask. When there are several, or a service makes a new [`UploadBody`] for the exchange (a
 //! proxy that reads ahead of its upstream knows only there what the upstream has taken; so does each attempt of a retry),
-//! the newest counts. Frames, trailers, errors, `size_hint` and `is_end_stream` are handed on unchanged.
+//! the newest counts. What the service has taken is taken for given: one that queues (hyper's HTTP/2 client takes a frame
+//! before the peer's window has room for it) should be handed no large frames. Frames, trailers, errors, `size_hint` and `is_end_stream` are handed on unchanged.
 
 #[cfg(test)]
 mod tests;
@@ -65,13 +67,13 @@ use bytes::Buf;
 use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use tokio::task::coop;
+use tokio::{task::coop, time::Instant};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
     contain::contain,
-    exchange::{Exchange, UploadState},
+    exchange::{Exchange, Upload as Waited, UploadState},
     ready::{AlwaysReady, AlwaysReadyFuture},
 };
 
@@ -132,7 +134,43 @@ pub struct UploadBody<B> {
 impl<B: Body> UploadBody<B> {
     /// Watches `body` from now on, in place of what was watched for this exchange before.
     pub fn new(body: B, exchange: &Exchange) -> Self {
-        let state = exchange.watch_upload();
+        Self::from(body, exchange, Waited::Service(Instant::now()))
+    }
+
+    /// As [`new`](Self::new), for a client that waits to be told that its body is wanted (`Expect: 100-continue`), which to
+    /// poll the body is taken for: until then no limit counts.
+    ///
+    /// ```
+    /// use std::{convert::Infallible, time::Duration};
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use http_body_util::{BodyExt, Channel, Empty};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_lifeline::{exchange::Exchange, timeouts::{Limits, TimeoutsLayer}, upload::UploadBody};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let second = Duration::from_secs(1);
+    /// let limits = TimeoutsLayer::new(Limits::new().head(5 * second).upload(5 * second));
+    /// let service = limits.layer(service_fn(|request: Request<Channel<Bytes>>| async move {
+    ///     let exchange = Exchange::get(request.extensions()).unwrap();
+    ///     let body = UploadBody::expecting(request.into_body(), &exchange);
+    ///     tokio::time::sleep(60 * Duration::from_secs(1)).await; // Somebody else decides whether it is wanted.
+    ///     let _ = body.collect().await;
+    ///     Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    /// }));
+    ///
+    /// let (_client, body) = Channel::new(1);
+    /// let start = tokio::time::Instant::now();
+    /// assert_eq!(service.oneshot(Request::new(body)).await.unwrap().status(), 408);
+    /// assert_eq!(start.elapsed(), 65 * second);
+    /// # }
+    /// ```
+    pub fn expecting(body: B, exchange: &Exchange) -> Self {
+        Self::from(body, exchange, Waited::Expected)
+    }
+
+    fn from(body: B, exchange: &Exchange, from: Waited) -> Self {
+        let state = exchange.watch_upload(from);
         if body.is_end_stream() {
             state.given();
         }

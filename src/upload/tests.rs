@@ -59,6 +59,32 @@ async fn before_it_is_asked_for_and_between_two_frames_the_service_is_waited_for
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_expects_to_be_asked_is_waited_for_from_when_it_was() {
+    let start = Instant::now();
+    for (script, polled) in [
+        (Script::new().stall(), Upload::Client as fn(Instant) -> Upload),
+        (Script::new().data("a").stall(), Upload::Service),
+        (Script::new().eos(Eos::Never), Upload::Given),
+    ] {
+        let exchange = Exchange::new();
+        let mut body = UploadBody::expecting(script, &exchange);
+        advance(60 * SECOND).await;
+        assert_eq!(exchange.upload(), Upload::Expected);
+        poll(&mut body).await;
+        assert_eq!(exchange.upload(), polled(Instant::now()));
+    }
+    // One that has no body waits for nothing.
+    let exchange = Exchange::new();
+    let body = UploadBody::expecting(Script::new(), &exchange);
+    assert_eq!(exchange.upload(), Upload::Given(Instant::now()));
+    drop(body);
+    let body = UploadBody::expecting(Script::new().stall(), &exchange);
+    drop(body);
+    assert_eq!(exchange.upload(), Upload::Given(Instant::now()));
+    assert!(start.elapsed() > SECOND);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_nothing_comes_the_client_is_waited_for_since_it_was_first_asked_in_vain() {
     let (start, gate) = (Instant::now(), Gate::new());
     let (mut body, exchange) = watched(Script::new().data("a").wait(&gate).data("b").stall());

@@ -1,32 +1,22 @@
 //! Keeps the account of one response: event by event, as its dialect has it.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
-
 use super::{
     Certainty, Dialect, Terminator, Usage, UsageReport,
     asked::Asked,
     choices::Choices,
     dialects::openai_chat::is_of_all,
     event::Event,
-    framing::{About, Kind, Message},
+    framing::{About, Kind, Medium, Message},
     members::{Count, Counts, LONGEST_TEXT, Mark, Text},
-    needles::{self, Needles},
+    needles::{self, is_said},
 };
-use crate::exchange::{Cause, Exchange, Said};
+use crate::{
+    exchange::{Cause, Exchange, Said},
+    sse::is_failure,
+};
 
 /// So many events are looked at to recognise a dialect: the first may be a heartbeat.
 const TRIES: u8 = 8;
-
-static MODEL: LazyLock<Needles> =
-    LazyLock::new(|| Needles::new(&["\"model\"", "\"modelVersion\""]));
-static CHOICES: LazyLock<Needles> =
-    LazyLock::new(|| Needles::new(&["\"choices\"", "\"candidates\""]));
-/// In any dialect. The last is what any letter of a name may be written as.
-static ANY: LazyLock<Needles> =
-    LazyLock::new(|| Needles::new(&["error", "response.failed", "[DONE]", "\\u00"]));
-static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"index\""));
 
 /// What one response has said so far.
 #[derive(Debug, Default)]
@@ -49,12 +39,16 @@ pub(super) struct Account {
     end: Option<Cause>,
     /// It is one of OpenAI's that is no chat, and has no terminator.
     other: bool,
+    /// It is a run of an assistant, whose stream says `[DONE]`.
+    run: bool,
     /// It has vectors in place of words.
     embeds: bool,
     /// It broke off: what lacks its end is no word of it.
     cut: bool,
-    /// Something came, in a framing that has events.
-    streams: bool,
+    /// How it is made up, once something came.
+    medium: Medium,
+    /// It is an array of objects.
+    array: bool,
 }
 
 impl Account {
@@ -118,11 +112,20 @@ impl Account {
         self.publish();
     }
 
-    /// Knows whether what comes is a stream.
-    pub(super) fn set_stream(&mut self, streams: bool) {
-        if self.streams != streams {
-            self.streams = streams;
+    /// Knows how it is made up.
+    pub(super) fn set_framing(&mut self, medium: Medium, array: bool) {
+        if (self.medium, self.array) != (medium, array) {
+            (self.medium, self.array) = (medium, array);
             self.publish();
+        }
+    }
+
+    /// Whether what comes is a stream. An object is none, and an array is one of Gemini's alone.
+    fn streams(&self) -> bool {
+        match self.medium {
+            Medium::Events | Medium::Lines | Medium::Frames => true,
+            Medium::Json => self.array && self.dialect == Some(Dialect::Gemini),
+            Medium::Unclear | Medium::Other => false,
         }
     }
 
@@ -131,60 +134,83 @@ impl Account {
     pub(super) fn is_dull(&self, events: &[u8]) -> bool {
         // Behind a reason it is of interest whether the model goes on all the same.
         let watched = self.end.is_none() && self.choices.any_finished();
-        if !self.streams || self.guesses() || watched {
+        if !self.streams() || self.guesses() || watched {
             return false;
         }
-        let of_interest = self.dialect.is_some_and(|dialect| {
-            dialect.grammar().needles.are_in(events)
-                || (!self.has_model && MODEL.are_in(events))
-                || (self.end.is_none() && self.may_be_of_another(dialect, events))
-        });
-        !of_interest && !ANY.are_in(events)
+        let Some(dialect) = self.dialect else { return !needles::ANY.are_in(events) };
+        // There may be more answers than one, and other things with an index.
+        let counts = self.end.is_none() && matches!(dialect, Dialect::OpenAiChat | Dialect::Gemini);
+        let counts_first = counts && !self.choices.has_seen(0); // One without an index is the first.
+        let watch = &dialect.grammar().watch;
+        let early = !self.has_model || counts_first;
+        let needles = if early { &watch.early } else { &watch.late };
+        !needles.any(events, |word, behind| match word {
+            needles::INDEX => counts && !self.knows(behind),
+            needles::MODEL | needles::MODEL_VERSION => !self.has_model && is_said(behind),
+            needles::CHOICES | needles::CANDIDATES => counts_first && is_said(behind),
+            _ => is_said(behind),
+        })
     }
 
-    /// Whether they may be of an answer that was not there before. There are other things with an index.
-    fn may_be_of_another(&self, dialect: Dialect, events: &[u8]) -> bool {
-        if !matches!(dialect, Dialect::OpenAiChat | Dialect::Gemini) {
-            return false;
-        }
-        let known = |at: usize| {
-            let value = needles::value(&events[at + INDEX.needle().len()..])?;
-            let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let whole = matches!(value.get(digits), Some(b',' | b'}' | b' '));
-            let index = std::str::from_utf8(&value[..digits]).ok()?.parse().ok()?;
-            (whole && self.choices.has_seen(index)).then_some(())
-        };
-        // One without an index is the first.
-        (!self.choices.has_seen(0) && CHOICES.are_in(events))
-            || INDEX.find_iter(events).any(|at| known(at).is_none())
+    /// Whether what stands behind the name of an index is one of an answer that was there before.
+    fn knows(&self, behind: &[u8]) -> bool {
+        let Some(value) = needles::value(behind) else { return false };
+        let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let whole = matches!(value.get(digits), Some(b',' | b'}' | b' '));
+        let index = std::str::from_utf8(&value[..digits]).ok().and_then(|index| index.parse().ok());
+        whole && index.is_some_and(|index| self.choices.has_seen(index))
     }
 
     /// Takes what an event says, and what it is called.
     pub(super) fn event(&mut self, about: About<'_>, event: &Event) {
-        match about {
+        let event_type = match about {
+            About::Event(event_type) => event_type,
+            About::Json => "",
+            About::Message(message) => return self.message(message, event),
+        };
+        self.recognise(event_type, event);
+        if self.tells_failure(about, event) {
+            self.fail();
+        }
+        match self.dialect {
+            _ if !(event.is_done() && matches!(about, About::Event(_))) => {
+                self.json(event_type, event);
+            }
+            Some(Dialect::OpenAiChat) if self.run || !self.other => self.terminate(),
+            _ => self.over(), // Some say it in other dialects, or in none.
+        }
+    }
+
+    fn recognise(&mut self, event_type: &str, event: &Event) {
+        if self.tries > 0 {
+            self.tries -= 1;
+            let told = || Dialect::of_event(self.medium, event_type, event.signs());
+            if let Some((dialect, other)) = event.is_whole().then(told).flatten() {
+                let object = event.signs().text(Text::Other).unwrap_or_default();
+                (self.other, self.run) = (other, object.starts_with("thread."));
+                self.told(dialect);
+            }
+        }
+    }
+
+    /// Whether an event tells of a failure. In no known dialect a member `error` may be anything, and in JSON-RPC it is the answer
+    /// to one of many calls.
+    fn tells_failure(&self, about: About<'_>, event: &Event) -> bool {
+        let signs = event.signs();
+        let kind = signs.text(Text::Kind).filter(|_| event.is_whole());
+        let error = signs.has(Mark::Error);
+        let failure = match about {
             About::Event(event_type) => {
-                let kind = event.signs().text(Text::Kind).filter(|_| event.is_whole());
-                let error = event.signs().has(Mark::Error);
-                if error || is_failure(event_type) || kind.is_some_and(is_failure) {
-                    self.fail();
-                }
-                if !event.is_done() {
-                    return self.json(event_type, event);
-                }
-                match self.dialect {
-                    Some(Dialect::OpenAiChat) => self.terminate(),
-                    Some(_) => self.over(), // Some proxies say it in any dialect.
-                    None => {}
-                }
+                let named = is_failure(event_type) || kind.is_some_and(is_failure);
+                named || (error && self.dialect.is_some())
             }
             About::Json => {
-                if self.streams && event.is_whole() && event.signs().has(Mark::Error) {
-                    self.fail();
-                }
-                self.json("", event);
+                let known = self.dialect.is_some() || kind.is_some_and(is_failure);
+                self.streams() && event.is_whole() && error && known
             }
-            About::Message(message) => self.message(message, event),
-        }
+            About::Message(_) => false, // Its headers tell.
+        };
+        failure && !signs.has(Mark::JsonRpc)
     }
 
     fn message(&mut self, message: Message, event: &Event) {
@@ -202,14 +228,6 @@ impl Account {
     }
 
     fn json(&mut self, event_type: &str, event: &Event) {
-        if self.tries > 0 {
-            self.tries -= 1;
-            let told = event.is_whole().then(|| Dialect::of_event(event_type, event.signs()));
-            if let Some((dialect, other)) = told.flatten() {
-                self.other = other;
-                self.told(dialect);
-            }
-        }
         let Some(dialect) = self.dialect else { return };
         let grammar = dialect.grammar();
         let Some(found) = event.found(dialect) else { return };
@@ -221,12 +239,13 @@ impl Account {
         self.counts.replace(found.counts);
         self.embeds |= found.has(Mark::Embeddings);
         if found.counts.any() {
-            self.settled = self.has_finish || !self.streams || (self.other && is_of_all(found));
+            self.settled = self.has_finish || !self.streams() || (self.other && is_of_all(found));
         }
-        if self.streams && self.end.is_none() && !self.cut {
+        if self.streams() && self.end.is_none() && !self.cut {
             self.failed |= finish.is_some_and(|finish| finish.eq_ignore_ascii_case("error"));
         }
-        if self.streams && (grammar.ends)(found) {
+        let kind = event.signs().text(Text::Kind).unwrap_or(event_type);
+        if self.streams() && (grammar.ends)(kind, found) {
             self.terminate();
         }
         // The first is the model's; a name that comes later is the same in another's words.
@@ -280,8 +299,8 @@ impl Account {
         let asked = self.exchange.as_ref().filter(|_| self.choices.any()).and_then(Asked::of);
         let finished = self.choices.are_finished(asked.unwrap_or(1));
         let reason_is_all = grammar.is_some_and(|grammar| grammar.ends_with_reason);
-        let terminated = self.terminated || (self.streams && reason_is_all && finished);
-        let promised = self.streams && grammar.is_some() && !self.other;
+        let terminated = self.terminated || (self.streams() && reason_is_all && finished);
+        let promised = self.streams() && grammar.is_some() && !self.other;
         let unfinished = promised && !terminated && !finished && !self.failed && self.end.is_none();
         self.report.update(|usage| {
             usage.dialect = self.dialect;
@@ -316,9 +335,4 @@ impl Account {
             Certainty::Unknown
         }
     }
-}
-
-/// Whether an event of this type, or with this for its own `type`, tells of a failure.
-fn is_failure(kind: &str) -> bool {
-    ["error", "response.failed"].contains(&kind)
 }

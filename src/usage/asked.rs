@@ -14,7 +14,11 @@ use super::{
     extract::Extractor,
     members::{Count, Members, Node},
 };
-use crate::{exchange::Exchange, json::Reader, tee::Sink};
+use crate::{
+    exchange::Exchange,
+    json::{Reader, Token},
+    tee::Sink,
+};
 
 const COUNT: Node = Node::Count(Count::Asked);
 
@@ -42,15 +46,46 @@ pub struct RequestMeter {
     asked: Arc<AtomicU64>,
     json: Reader,
     members: Extractor,
+    prompts: Option<Prompts>,
 }
 
 impl RequestMeter {
-    pub(super) fn in_exchange(exchange: Option<&Exchange>) -> Self {
+    pub(super) fn for_path(path: &str, exchange: Option<&Exchange>) -> Self {
         let asked = Arc::default();
         if let Some(exchange) = exchange {
             exchange.insert(Asked(Arc::clone(&asked)));
         }
-        Self { asked, json: Reader::default(), members: Extractor::new(MEMBERS) }
+        let path = path.trim_end_matches('/');
+        let prompts = path.ends_with("/completions") && !path.ends_with("/chat/completions");
+        Self {
+            asked,
+            json: Reader::default(),
+            members: Extractor::new(MEMBERS),
+            prompts: prompts.then(Prompts::default),
+        }
+    }
+}
+
+/// Counts the prompts of OpenAI's older completions, each of which has its answers: strings, or arrays of tokens, in an array.
+#[derive(Debug, Default)]
+struct Prompts {
+    count: u64,
+    /// What comes is in the value of `prompt`.
+    named: bool,
+}
+
+impl Prompts {
+    fn token(&mut self, token: Token<'_>, depth: usize) {
+        match (depth, token) {
+            (1, Token::Name(name)) => {
+                self.named = name == b"prompt";
+                if self.named {
+                    self.count = 0; // Of several the last counts.
+                }
+            }
+            (2, Token::String) | (3, Token::Array) if self.named => self.count += 1,
+            _ => {}
+        }
     }
 }
 
@@ -59,10 +94,15 @@ impl Sink for RequestMeter {
         let mut at = 0;
         while let Some((depth, token)) = self.json.next(&data, &mut at) {
             self.members.token(token, depth);
+            if let Some(prompts) = &mut self.prompts {
+                prompts.token(token, depth);
+            }
         }
         if self.json.is_whole() {
-            let asked = self.members.found().counts.get(Count::Asked);
-            self.asked.store(asked.unwrap_or(0), Ordering::Relaxed);
+            let asked = self.members.found().counts.get(Count::Asked).unwrap_or(0);
+            let prompts = self.prompts.as_ref().map_or(0, |prompts| prompts.count);
+            let asked = if prompts > 1 { asked.max(1).saturating_mul(prompts) } else { asked };
+            self.asked.store(asked, Ordering::Relaxed);
         }
     }
 }

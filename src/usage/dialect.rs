@@ -10,19 +10,57 @@ use super::{
     members::{Found, Mark, Members, Node, Text},
 };
 
-/// What tells an error, and the dialects apart, in an event or in a whole response.
+/// What tells an error, and the dialects apart, in an event or in a whole response. A name alone tells nothing that others give
+/// their members, too.
 pub(super) const SIGNS: Members = &[
+    ("jsonrpc", Node::Mark(Mark::JsonRpc)),
     ("error", Node::Mark(Mark::Error)),
     ("type", Node::Text(Text::Kind)),
     ("object", Node::Text(Text::Other)),
-    ("choices", Node::Mark(Mark::Choices)),
-    ("candidates", Node::Mark(Mark::Candidates)),
-    ("usageMetadata", Node::Mark(Mark::Candidates)),
-    ("created_at", Node::Mark(Mark::CreatedAt)),
+    ("choices", Node::Object(CHOICE)),
+    ("candidates", Node::Object(CANDIDATE)),
+    ("usageMetadata", Node::Mark(Mark::Candidate)),
+    ("response", Node::Mark(Mark::Response)),
+    ("sequence_number", Node::Named(Mark::Response)),
+    ("created_at", Node::Named(Mark::CreatedAt)),
+    ("done", Node::Named(Mark::Done)),
+    ("delta", Node::Named(Mark::Delta)),
     ("message", Node::Mark(Mark::Message)),
     ("finish_reason", Node::Mark(Mark::FinishReason)),
     ("stop_reason", Node::Mark(Mark::StopReason)),
     ("stopReason", Node::Mark(Mark::CamelStopReason)),
+];
+
+/// What tells an error, where the dialect is certain.
+pub(super) const CERTAIN_SIGNS: Members = &[
+    ("jsonrpc", Node::Mark(Mark::JsonRpc)),
+    ("error", Node::Mark(Mark::Error)),
+    ("type", Node::Text(Text::Kind)),
+];
+
+/// Of OpenAI's chat.
+const CHOICE: Members = &[
+    ("delta", Node::Named(Mark::Choice)),
+    ("finish_reason", Node::Named(Mark::Choice)),
+    (
+        "message",
+        Node::Object(&[
+            ("role", Node::Named(Mark::Choice)),
+            ("content", Node::Named(Mark::Choice)),
+        ]),
+    ),
+];
+
+/// Of Gemini.
+const CANDIDATE: Members = &[
+    ("finishReason", Node::Named(Mark::Candidate)),
+    (
+        "content",
+        Node::Object(&[
+            ("role", Node::Named(Mark::Candidate)),
+            ("parts", Node::Named(Mark::Candidate)),
+        ]),
+    ),
 ];
 
 /// The way in which a provider talks.
@@ -149,31 +187,49 @@ impl Dialect {
         }
     }
 
-    /// Recognises an event by its type and its [`SIGNS`]; and whether it is one of OpenAI's that is no chat.
-    pub(super) fn of_event(event_type: &str, found: &Found) -> Option<(Self, bool)> {
+    /// Recognises an event of such a stream by its type and its [`SIGNS`]; and whether it is one of OpenAI's that is no chat.
+    pub(super) fn of_event(
+        medium: Medium,
+        event_type: &str,
+        found: &Found,
+    ) -> Option<(Self, bool)> {
         let kind = found.text(Text::Kind).unwrap_or(event_type);
         let object = found.text(Text::Other).unwrap_or_default();
         let other = is_other_event(kind, object);
-        Self::of_signs(found, kind, object, other).map(|dialect| (dialect, other))
+        let dialect =
+            if other { Some(Self::OpenAiChat) } else { Self::of_type(found, kind, object) };
+        let whole = || if medium == Medium::Json { Self::of_whole(found, kind) } else { None };
+        let dialect = dialect.or_else(whole)?;
+        dialect.talks_in(medium).then_some((dialect, other))
     }
 
-    fn of_signs(found: &Found, kind: &str, object: &str, other: bool) -> Option<Self> {
-        if other || object.starts_with("chat.completion") || object == "text_completion" {
+    fn of_type(found: &Found, kind: &str, object: &str) -> Option<Self> {
+        if object.starts_with("chat.completion") || object == "text_completion" {
             Some(Self::OpenAiChat)
-        } else if kind.starts_with("response.") || object == "response" {
-            Some(Self::OpenAiResponses)
-        } else if kind == "message_start" || (kind == "message" && found.has(Mark::StopReason)) {
-            Some(Self::Anthropic)
-        } else if kind == "message-start"
-            || (found.has(Mark::FinishReason) && found.has(Mark::Message))
+        } else if object == "response"
+            || (kind.starts_with("response.") && found.has(Mark::Response))
         {
+            Some(Self::OpenAiResponses)
+        } else if kind == "message_start" && found.has(Mark::Message) {
+            Some(Self::Anthropic)
+        } else if kind == "message-start" && found.has(Mark::Delta) {
             Some(Self::Cohere)
-        } else if found.has(Mark::Choices) {
+        } else if found.has(Mark::Choice) {
             Some(Self::OpenAiChat)
-        } else if found.has(Mark::Candidates) {
+        } else if found.has(Mark::Candidate) {
             Some(Self::Gemini)
-        } else if found.has(Mark::CreatedAt) && object.is_empty() {
-            Some(Self::Ollama)
+        } else {
+            let ollama = found.has(Mark::CreatedAt) && found.has(Mark::Done) && object.is_empty();
+            ollama.then_some(Self::Ollama)
+        }
+    }
+
+    /// Recognises a response that is no stream.
+    fn of_whole(found: &Found, kind: &str) -> Option<Self> {
+        if kind == "message" && found.has(Mark::StopReason) {
+            Some(Self::Anthropic)
+        } else if found.has(Mark::FinishReason) && found.has(Mark::Message) {
+            Some(Self::Cohere)
         } else {
             found.has(Mark::CamelStopReason).then_some(Self::BedrockConverse)
         }

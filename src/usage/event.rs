@@ -6,8 +6,9 @@
 
 use super::{
     Dialect,
+    dialect::{CERTAIN_SIGNS, SIGNS},
     extract::Extractor,
-    members::{Found, Members},
+    members::Found,
 };
 use crate::json::Reader;
 
@@ -21,10 +22,10 @@ pub(super) struct Event {
 }
 
 impl Event {
-    pub(super) fn new(signs: Members) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             json: Reader::default(),
-            signs: Extractor::new(signs),
+            signs: Extractor::new(SIGNS),
             dialects: vec![],
             done: Done::default(),
         }
@@ -32,6 +33,7 @@ impl Event {
 
     /// Takes the next event for one of this dialect; of any, unless that is certain.
     pub(super) fn expect(&mut self, dialect: Option<Dialect>, certain: bool) {
+        self.signs.look_for(if certain { CERTAIN_SIGNS } else { SIGNS });
         let expected = if certain { dialect.as_slice() } else { &Dialect::ALL };
         if !self.dialects.iter().map(|(dialect, _)| dialect).eq(expected) {
             let extractor = |dialect: &Dialect| Extractor::new(dialect.grammar().members);

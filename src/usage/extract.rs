@@ -28,13 +28,18 @@ enum Open {
     Last(Members),
     /// Each of its elements is read as such a value.
     Array(Node),
-    /// All that matters is whether there is something in it.
-    Content,
+    /// All that matters is whether there is something in it, for such a value.
+    Any(Node),
 }
 
 impl Extractor {
     pub(super) fn new(members: Members) -> Self {
         Self { members, open: vec![], value: None, inside: false, found: Found::default() }
+    }
+
+    /// Looks for these in the texts that come.
+    pub(super) const fn look_for(&mut self, members: Members) {
+        self.members = members;
     }
 
     /// What was found so far.
@@ -43,15 +48,19 @@ impl Extractor {
     }
 
     /// Takes the next token, with the depth behind it.
+    #[inline]
     pub(super) fn token(&mut self, token: Token<'_>, depth: usize) {
         let within = match token {
             Token::Object | Token::Array => depth - 1,
             Token::End => depth + 1,
             _ => depth,
         };
-        if self.open.len() != within {
-            return;
+        if self.open.len() == within {
+            self.take(token);
         }
+    }
+
+    fn take(&mut self, token: Token<'_>) {
         match token {
             Token::Object | Token::Array => self.begin(matches!(token, Token::Object)),
             Token::End => self.end(),
@@ -84,8 +93,7 @@ impl Extractor {
             (Some(node @ (Node::Object(_) | Node::Choice(_) | Node::Last(_))), false) => {
                 Open::Array(node)
             }
-            (Some(Node::Content), _) => Open::Content,
-            (Some(Node::Mark(mark)), _) => return self.found.mark(mark),
+            (Some(node @ (Node::Content | Node::Mark(_))), _) => Open::Any(node),
             _ => return,
         };
         self.open.push(open);
@@ -115,12 +123,15 @@ impl Extractor {
             }
             _ => None,
         };
+        if let Some(Node::Named(mark)) = self.value {
+            self.found.mark(mark);
+        }
     }
 
     /// There is something in the container.
     fn element(&mut self) {
-        if let Some(Open::Content) = self.open.last() {
-            self.found.turn.goes_on = true;
+        if let Some(Open::Any(node)) = self.open.last() {
+            self.found.is_there(*node);
         }
     }
 
@@ -139,15 +150,11 @@ impl Extractor {
     fn string(&mut self) {
         self.element();
         let begun = std::mem::take(&mut self.inside);
-        match self.node() {
-            Some(Node::Text(text)) => {
-                if !begun {
-                    self.found.begin(text); // It is empty.
-                }
-                self.found.finish(text);
+        if let Some(Node::Text(text)) = self.node() {
+            if !begun {
+                self.found.begin(text); // It is empty.
             }
-            Some(Node::Mark(mark)) => self.found.mark(mark),
-            _ => {}
+            self.found.finish(text);
         }
     }
 
@@ -155,6 +162,7 @@ impl Extractor {
         match (self.node(), number) {
             (Some(Node::Count(count)), Some(number)) => self.found.counts.set(count, number),
             (Some(Node::Index), Some(number)) => self.found.turn.index = number,
+            (_, Some(0)) => self.element(),
             _ => self.there(),
         }
     }
@@ -162,10 +170,8 @@ impl Extractor {
     /// A value that is not empty.
     fn there(&mut self) {
         self.element();
-        match self.node() {
-            Some(Node::Mark(mark)) => self.found.mark(mark),
-            Some(Node::Content) => self.found.turn.goes_on = true,
-            _ => {}
+        if let Some(node) = self.node() {
+            self.found.is_there(node);
         }
     }
 

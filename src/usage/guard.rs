@@ -19,6 +19,7 @@ use crate::{
     exchange::{Cause, Exchange},
     head::Framing,
     timeouts::Activity,
+    watch::{End, Ends, Watch, Watched},
     wrap::{Guard, Plan, Wrap},
 };
 
@@ -51,7 +52,8 @@ use crate::{
 /// | the same: nothing for 1 s but comments, or 5 s have passed in all | the inner body is dropped, polled or not; a clean end |
 /// | the same: a limit of [`TimeoutsLayer`](crate::timeouts) on the upstream | nothing |
 /// | the same: an abort, a client that leaves or does not read | the inner body is dropped; a clean end; the cause stays what the stream said |
-/// | a length was announced, or there is no body; no success; 101, CONNECT | handed on untouched |
+/// | a length was announced | handed on untouched, but the cause of a clean end that came too early is `truncated` |
+/// | there is no body; no success; 101, CONNECT | handed on untouched |
 /// | panic, service error | as without this layer |
 ///
 /// The times need a tokio runtime; without one they do not pass. Size and headers are left alone; the end of stream is not
@@ -98,23 +100,31 @@ where
         let (head, body) = response.into_parts();
         let framing = Framing::of(&self.method, &head, &body);
         // The body of a refusal is what it is, and no stream of the model's.
-        let judged = head.status.is_success() && !framing.no_body && framing.expected.is_none();
-        let judge =
-            judged.then(|| Judge { exchange: self.exchange, activity: Activity::by_media(&head) });
-        let body = TerminatorGuardBody { state: State::Open(Box::pin(body)), judge };
+        let judged = head.status.is_success() && !framing.no_body;
+        let body = if judged && framing.expected.is_some() {
+            let witness = Witness(self.exchange);
+            let body = Box::pin(Watched::watch(body, framing, Some(witness)));
+            TerminatorGuardBody { state: State::Announced(body), judge: None }
+        } else {
+            let judge = Judge { exchange: self.exchange, activity: Activity::by_media(&head) };
+            let judge = judged.then_some(judge);
+            TerminatorGuardBody { state: State::Open(Box::pin(body)), judge }
+        };
         Response::from_parts(head, body)
     }
 }
 
 /// A body whose end is the one that its stream says. See [`TerminatorGuardLayer`] for what happens when.
-pub struct TerminatorGuardBody<B> {
+pub struct TerminatorGuardBody<B: Body> {
     state: State<B>,
     /// `None`: every end is believed.
     judge: Option<Judge>,
 }
 
-enum State<B> {
+enum State<B: Body> {
     Open(Pin<Box<B>>),
+    /// Its length was announced: nothing of it can be changed.
+    Announced(Pin<Box<Watched<B, Witness>>>),
     /// The stream has said its end.
     Closing(Closing<B>),
     Ended,
@@ -137,6 +147,24 @@ impl Judge {
     }
 }
 
+/// Writes down what a clean end was where it can not be changed.
+#[derive(Debug)]
+struct Witness(Exchange);
+
+impl Ends for Witness {
+    fn end(self, end: End) {
+        if matches!(end, End::Completed) && self.0.said().unfinished {
+            self.0.record(Cause::Truncated);
+        }
+    }
+}
+
+impl<D, E> Watch<D, E> for Witness {
+    fn frame(&mut self, _: &Frame<D>) {}
+
+    fn error(&mut self, _: &E) {}
+}
+
 impl<B> Body for TerminatorGuardBody<B>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -153,6 +181,7 @@ where
         let budget = ready!(coop::poll_proceed(cx));
         let polled = match state {
             State::Open(body) => ready!(body.as_mut().poll_frame(cx)),
+            State::Announced(body) => ready!(body.as_mut().poll_frame(cx)),
             State::Closing(closing) => ready!(closing.poll(cx)),
             State::Ended => return Poll::Ready(None),
         };
@@ -187,6 +216,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.state {
             State::Open(body) => self.judge.is_none() && body.is_end_stream(),
+            State::Announced(body) => body.is_end_stream(),
             State::Closing(_) => false,
             State::Ended => true,
         }
@@ -195,13 +225,14 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.state {
             State::Open(body) => body.size_hint(),
+            State::Announced(body) => body.size_hint(),
             State::Closing(_) => SizeHint::new(),
             State::Ended => SizeHint::with_exact(0),
         }
     }
 }
 
-impl<B> fmt::Debug for TerminatorGuardBody<B> {
+impl<B: Body> fmt::Debug for TerminatorGuardBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TerminatorGuardBody").field("judge", &self.judge).finish_non_exhaustive()
     }

@@ -16,11 +16,13 @@ pub(super) enum Node {
     Last(Members),
     Text(Text),
     Count(Count),
-    /// Anything but `null` and `false`.
+    /// Anything but `null`, `false`, and what is empty: a nought, a text, an array or an object without anything in it.
     Mark(Mark),
+    /// A member of this name, whatever its value.
+    Named(Mark),
     /// Which of several answers it is.
     Index,
-    /// What a model says: anything but `null`, `false`, and what is empty.
+    /// What a model says, if it is something, as with a mark.
     Content,
 }
 
@@ -31,7 +33,7 @@ pub(super) type Members = &'static [(&'static str, Node)];
 pub(super) enum Text {
     Model,
     Finish,
-    /// The type of the event or the object.
+    /// The type of an event.
     Kind,
     /// Whatever else a dialect needs.
     Other,
@@ -57,9 +59,12 @@ pub(super) enum Count {
 pub(super) enum Mark {
     Done,
     Error,
-    Choices,
-    Candidates,
+    JsonRpc,
+    Choice,
+    Candidate,
+    Response,
     CreatedAt,
+    Delta,
     Message,
     FinishReason,
     StopReason,
@@ -127,7 +132,8 @@ pub(super) struct Found {
     pub(super) choices: Choices,
     /// The answer that is being read, or all of it where there is only one.
     pub(super) turn: Turn,
-    marks: [bool; 11],
+    /// A bit for each.
+    marks: u16,
 }
 
 impl Found {
@@ -137,11 +143,21 @@ impl Found {
     }
 
     pub(super) const fn has(&self, mark: Mark) -> bool {
-        self.marks[mark as usize]
+        self.marks & (1 << mark as u16) != 0
     }
 
     pub(super) const fn mark(&mut self, mark: Mark) {
-        self.marks[mark as usize] = true;
+        self.marks |= 1 << mark as u16;
+    }
+
+    /// There is something where this is looked for.
+    #[inline]
+    pub(super) const fn is_there(&mut self, node: Node) {
+        match node {
+            Node::Mark(mark) => self.mark(mark),
+            Node::Content => self.turn.goes_on = true,
+            _ => {}
+        }
     }
 
     /// Begins a text anew.
@@ -149,6 +165,7 @@ impl Found {
         self.texts[text as usize].clear();
     }
 
+    #[inline]
     pub(super) fn push(&mut self, text: Text, piece: &[u8]) {
         let held = &mut self.texts[text as usize];
         let room = (LONGEST_TEXT + 1).saturating_sub(held.len());
@@ -157,7 +174,13 @@ impl Found {
 
     pub(super) fn finish(&mut self, text: Text) {
         let held = &mut self.texts[text as usize];
-        self.turn.finished |= matches!(text, Text::Finish) && !held.is_empty();
+        if matches!(text, Text::Finish) {
+            // The first value of each enumeration of Google's says that there is none.
+            if held.ends_with(b"_UNSPECIFIED") {
+                held.clear();
+            }
+            self.turn.finished |= !held.is_empty();
+        }
         if held.len() > LONGEST_TEXT {
             held.clear();
         }

@@ -6,7 +6,7 @@ use http::{StatusCode, response};
 use super::{
     Dialect, UsageReport,
     account::Account,
-    dialect::{SIGNS, is_openai_other},
+    dialect::is_openai_other,
     event::Event,
     framing::{About, Framing, Kind, Medium, Part},
     members::{Count, Counts},
@@ -43,7 +43,7 @@ impl UsageMeter {
         }
         Self {
             account,
-            event: Event::new(SIGNS),
+            event: Event::new(),
             unwrap: Unwrap::default(),
             framing: None,
             sniffs: true,
@@ -130,7 +130,7 @@ impl Sink for UsageMeter {
             let part = framing.next(data, &mut at);
             // An error in place of a response is none in a stream, though Gemini sends it in an array.
             let refused = !*success && matches!(framing, Framing::Values(_));
-            account.set_stream(framing.is_stream() && !refused);
+            account.set_framing(framing.medium(), framing.in_array() && !refused);
             match part {
                 None => return,
                 Some(Part::Text(text)) => event.text(&data[text]),

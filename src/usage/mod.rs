@@ -33,8 +33,8 @@
 //! | counts of the input, or of the output | replace together what was said of it before, since providers count up and do not add; noughts take nothing back |
 //! | a last event without its blank line | counts; at a clean end it may be the terminal one |
 //! | broken JSON, a wrong type, a negative count, a broken frame | is as if it had not come |
-//! | an error event of the provider's own | [`Usage::error_event`]; a finish reason `error` is one too |
-//! | a JSON response that is no stream | is read at its end, all the same; it has no terminator, and its `error` is no event |
+//! | an error event of the provider's own | [`Usage::error_event`]: an event of the type `error` or `response.failed`, by its line or its `type`; in a known dialect a member `error` with something in it, too, and a finish reason `error`; never JSON-RPC |
+//! | a JSON response that is no stream: an object, or an array in another dialect than Gemini's | is read at its end, all the same; it has no terminator, and its `error` is no event |
 //! | another content type, a content coding | nothing is read |
 //! | the end of the body, whatever it is | the report stays as it is |
 //! | whatever comes behind a terminal event | is counted all the same, and changes nothing else: see below |
@@ -52,6 +52,7 @@
 //! | the same | fails, hits a limit, is aborted or left | is told as ever: usage may follow a reason, and old models of Gemini give one with each chunk |
 //! | less than that | ends cleanly | `completed`; with [`TerminatorGuardLayer`] `truncated` |
 //! | nothing, in no known dialect or without events | ends cleanly | `completed` |
+//! | the same as a stream that is not whole, under a `Content-Length` | ends cleanly | `truncated` with [`TerminatorGuardLayer`], which leaves the body alone |
 //!
 //! An abort that comes behind the stream's own end answers `false`, as after any end. Who shares the answer of another request
 //! ([`replay`](crate::replay)) is told what the stream had said by where it has read.
@@ -65,7 +66,7 @@
 //! |---|---|---|---|
 //! | `openai_chat` | `prompt_tokens` | `completion_tokens`; with `reasoning_tokens` where the total says that they are apart (xAI) | `[DONE]` |
 //! | the same: embeddings, images, transcriptions, speech, runs of assistants | the same, or `input_tokens` | the same, or `output_tokens` | none that could be missing |
-//! | `openai_responses` | `input_tokens` | `output_tokens` | `response.completed`, `.incomplete`, `.failed`, `.cancelled` |
+//! | `openai_responses` | `input_tokens` | `output_tokens`; with `reasoning_tokens` as above | `response.completed`, `.incomplete`, `.failed`, `.cancelled` |
 //! | `anthropic` | `input_tokens` + `cache_read_input_tokens` + `cache_creation_input_tokens` | `output_tokens`, but not that of `message_start`, which is a placeholder | `message_stop` |
 //! | `gemini` | `promptTokenCount` + `toolUsePromptTokenCount` | `candidatesTokenCount` + `thoughtsTokenCount` | none; `seen` with the `finishReason` of every candidate, or a `blockReason` |
 //! | `ollama` | `prompt_eval_count`, absent when it was cached | `eval_count` | `"done": true` |
@@ -80,7 +81,8 @@
 //! # Which dialect
 //!
 //! Told with [`UsageMeter::new`]: that one. Otherwise the path and the content type let it be guessed ([`Dialect::detect`]),
-//! and one of the first eight events decides by its members. [`TeeLayer::usage`] does that for each request, and leaves the
+//! and one of the first eight events decides by its members: several together that nobody else has, in a content type in which that
+//! dialect talks. A stream that is not recognised has no terminator that could be missing. [`TeeLayer::usage`] does that for each request, and leaves the
 //! [`UsageReport`] as a fact in the [`Exchange`].
 
 mod account;
@@ -147,7 +149,7 @@ impl TeeLayer<()> {
 }
 
 impl TeeRequestLayer<()> {
-    /// Reads how many answers each request asks for (`n`, `generationConfig.candidateCount`), for
+    /// Reads how many answers each request asks for (`n`, `generationConfig.candidateCount`, to each `prompt` of several), for
     /// [`TeeLayer::usage`], which then knows when all of them are whole. Without this layer one answer is enough.
     ///
     /// ```
@@ -158,7 +160,7 @@ impl TeeRequestLayer<()> {
     /// ```
     pub fn usage() -> TeeRequestLayer<impl Fn(&Parts) -> RequestMeter + Clone> {
         TeeRequestLayer::new(|request: &Parts| {
-            RequestMeter::in_exchange(Exchange::get(&request.extensions).as_ref())
+            RequestMeter::for_path(request.uri.path(), Exchange::get(&request.extensions).as_ref())
         })
     }
 }

@@ -16,4 +16,5 @@ mod reference;
 mod samples;
 mod streams;
 mod table;
+mod unknown;
 mod whole;

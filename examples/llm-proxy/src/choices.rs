@@ -13,7 +13,7 @@ use tower_lifeline::{
     final_frame::{Failure, Final},
     keepalive::Heartbeat,
     replay::{Key, MakeKey, MemoryStore, ReplayLayer, RequestKey},
-    tee::{Budget, Limit},
+    tee::Budget,
     timeouts::{Limits, TimedOut},
     usage::Dialect,
 };
@@ -138,6 +138,8 @@ pub(crate) fn replay(options: &Options, captured: &Budget) -> ReplayLayer<Memory
     let key = paths.fold(RequestKey::new(), |key, path| key.also(Method::POST, path));
     let key = options.replay_ignore.iter().cloned().fold(key, RequestKey::ignore);
     let layer = ReplayLayer::new(store, Replays(options.replay.map(|_| key)));
+    let requests = Budget::new(bytes(options.upload_total));
+    let layer = layer.requests_within(&requests);
     layer.answer_limit(bytes(options.capture)).within(captured).coalesce()
 }
 
@@ -155,14 +157,4 @@ impl MakeKey for Replays {
     fn key(&self, request: &request::Parts, body: &[Bytes]) -> Option<Key> {
         self.0.as_ref()?.key(request, body)
     }
-}
-
-/// What all recordings together may hold.
-pub(crate) fn capture_total(bytes: Option<usize>) -> Budget {
-    Budget::new(bytes.unwrap_or(usize::MAX))
-}
-
-/// What one recording may hold, as long as there is room in `total`.
-pub(crate) fn capture(bytes: Option<usize>, total: &Budget) -> Limit {
-    Limit::first(bytes.unwrap_or(usize::MAX)).within(total)
 }

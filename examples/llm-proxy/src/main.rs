@@ -43,6 +43,7 @@ use crate::{
 
 mod admin;
 mod books;
+mod capture;
 mod choices;
 mod cors;
 mod forward;
@@ -112,7 +113,7 @@ async fn run(options: Options, log: &Log) -> Result<(), BoxError> {
         None => None,
     };
     let all = registry.root().clone();
-    let captured = choices::capture_total(options.capture_total);
+    let captured = capture::total(options.capture_total);
 
     let finalize = FinalizeLayer::with({
         let books = books.clone();
@@ -139,7 +140,7 @@ async fn run(options: Options, log: &Log) -> Result<(), BoxError> {
         .layer(AbortLayer::new(choices::handle(&registry)).answer(choices::aborted(&books)))
         .layer(TimeoutsLayer::new(choices::limits_on_upstream(&options)).answer(choices::timed_out))
         .layer(finalize)
-        .layer(TeeLayer::recording(choices::capture(options.capture, &captured)))
+        .layer(capture::layer(options.capture, &captured))
         .layer(TeeRequestLayer::new(AsksForStream::sink))
         .layer(UploadLayer::new())
         .layer(choices::replay(&options, &captured))

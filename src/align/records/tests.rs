@@ -31,9 +31,20 @@ fn a_record_is_complete_with_its_last_bracket() {
 
 #[test]
 fn nothing_waits_for_what_only_its_line_end_could_complete() {
-    for line in ["12", "\"a", "true", "}", "data: a", "{}{", "{} x"] {
+    for line in ["12", "\"a", "true", "}", "data: a", "{} x"] {
         let begin = if line.starts_with('{') { 2 } else { 0 };
         assert!(steps(line)[begin..].iter().all(|out| *out), "{line}");
+    }
+}
+
+#[test]
+fn a_record_behind_another_one_on_its_line_is_waited_for_and_the_one_before_it_is_not() {
+    for (text, out) in [("{}{", 2), ("\n{} [1][{", 7), ("{}{}", 4), ("{}{\n{", 4), ("{}{}{\"}", 4)]
+    {
+        let mut records = Records::default();
+        assert_eq!(records.feed(text.as_bytes()), Some(out), "{text:?}");
+        let line_end = text[..out].ends_with('\n');
+        assert_eq!(records.is_unterminated(), !line_end, "{text:?}");
     }
 }
 
@@ -65,5 +76,6 @@ proptest! {
         pieces.feed(one);
         pieces.feed(two);
         prop_assert_eq!(whole.line, pieces.line);
+        prop_assert_eq!(whole.behind, pieces.behind);
     }
 }

@@ -143,3 +143,26 @@ async fn polled_after_its_end_a_call_does_nothing() {
     assert!(format!("{body:?}").contains("streaming"));
     assert!(poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_upgrade_has_no_early_head_and_one_that_only_offers_h2c_has() {
+    for (upgrades, status) in [
+        (&["websocket"][..], 101),
+        (&["WebSocket"], 101),
+        (&["h2c, websocket"], 101),
+        (&["h2c", "foo/2"], 101),
+        (&["h2c"], 200),
+        (&[" H2C ,"], 200),
+        (&[""], 200),
+        (&[], 200),
+    ] {
+        let (mut request, _) = asking();
+        for upgrade in upgrades {
+            request.headers_mut().append(header::UPGRADE, upgrade.parse().unwrap());
+        }
+        let answer = Response::builder().status(101).body(Script::new()).unwrap();
+        let service = EarlyHeadLayer::new(AFTER).layer(answering(LATE, Ok(answer)));
+        let response = service.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{upgrades:?}");
+    }
+}

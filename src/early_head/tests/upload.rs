@@ -66,3 +66,19 @@ async fn what_the_service_does_not_take_keeps_the_head_back_until_it_is_dropped(
     };
     assert_eq!(through(slow(1), drops).await, (200, LATE + AFTER));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_expects_to_be_asked_keeps_the_head_back() {
+    let service =
+        EarlyHeadLayer::new(AFTER).layer(service_fn(|mut request: Request<Script>| async {
+            let exchange = Exchange::of(&mut request);
+            let body = UploadBody::expecting(request.into_body(), &exchange);
+            sleep(LATE).await;
+            drain(body).await;
+            pending::<Answer>().await
+        }));
+    let request = Request::post("/").header(header::ACCEPT, "text/event-stream");
+    let start = Instant::now();
+    let response = service.oneshot(request.body(slow(1)).unwrap()).await.unwrap();
+    assert_eq!((response.status().as_u16(), start.elapsed()), (200, LATE + SECOND + AFTER));
+}

@@ -155,6 +155,20 @@ async fn an_error_line_gets_the_line_end_that_the_record_before_it_lacks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_unfinished_record_behind_another_one_on_its_line_is_dropped() {
+    for script in
+        [Script::new().data("{\"a\":1}{\"b\":"), Script::new().data("{\"a\":1}").data("{\"b\":")]
+    {
+        let script = script.error("boom");
+        let (seen, _) = read(FinalFrameBody::new(script, Media::Ndjson, Final::by_media)).await;
+        let lines: Vec<_> = std::str::from_utf8(&seen.data).unwrap().lines().collect();
+        assert_eq!(lines[0], "{\"a\":1}");
+        assert!(lines[1].starts_with("{\"type\":\"error\""), "{lines:?}");
+        assert!(lines.len() == 2 && seen.error.is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_function_is_told_of_the_error_its_cause_and_the_media_once() {
     let told = Mutex::new(Vec::new());
     let choose = |failure: &Failure<'_>| {
@@ -183,7 +197,7 @@ async fn a_clean_end_and_trailers_let_go_what_was_held_back_and_ask_nobody() {
     let (seen, took) = read(FinalFrameBody::new(script, Media::EventStream, never)).await;
     assert_eq!(
         (seen.frames, took),
-        (vec!["data: a\n\n".into(), "data: b".into(), Bytes::from("b")], Duration::ZERO)
+        (vec!["data: a\n\n".into(), Bytes::from("data: bb")], Duration::ZERO)
     );
 
     let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
@@ -210,7 +224,7 @@ async fn the_hints_are_true_before_and_after_the_end() {
     assert_eq!((body.is_end_stream(), body.size_hint().exact()), (true, Some(0)));
 
     let mut body =
-        FinalFrameBody::new(Script::new().data("data: a").data("x"), Media::EventStream, never);
+        FinalFrameBody::new(Script::new().data("data: a\n\nx"), Media::EventStream, never);
     body.frame().await.unwrap().unwrap();
     assert_eq!(format!("{body:?}"), "FinalFrameBody { media: Some(EventStream), .. }");
     assert!(!body.is_end_stream(), "x is held back");

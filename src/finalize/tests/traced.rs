@@ -255,6 +255,10 @@ async fn the_error_is_told_without_the_query_and_the_user_of_any_url() {
         ),
         ("redis://user:secret@host:6379/0 is away", "redis://host:6379/0 is away"),
         ("is it? yes: a/b", "is it? yes: a/b"),
+        ("no route to host:443?key=secret.", "no route to host:443."),
+        ("sent to host?key=secret", "sent to host"),
+        ("http://a/x,http://me:secret@b/y", "http://a/x,http://b/y"),
+        ("<http://a/?key=secret>;<http://me:secret@b/?key=secret>", "<http://a/>"),
     ] {
         let capture = Capture::default();
         let _guard = tracing::subscriber::set_default(capture.clone());

@@ -16,7 +16,7 @@ fn trailers() -> HeaderMap {
 }
 
 #[tokio::test]
-async fn frames_come_out_one_by_one_as_they_came_in_and_are_no_copies() {
+async fn frames_come_out_one_by_one_as_they_came_in_and_only_those_that_waited_are_copies() {
     let frames = [": hi\n\n", "", PING, "data: a\n\n", "data: b\n\n"].map(Bytes::from);
     let body = frames.iter().cloned().fold(Script::new(), Script::data);
     let response = sse(body.trailers(trailers())).await;
@@ -24,7 +24,7 @@ async fn frames_come_out_one_by_one_as_they_came_in_and_are_no_copies() {
     let places = |frames: &[Bytes]| {
         frames.iter().map(|frame| (frame.as_ptr(), frame.len())).collect::<Vec<_>>()
     };
-    assert_eq!(places(&read.frames)[..4], places(&frames)[..4]);
+    assert_eq!(places(&read.frames)[3..], places(&frames)[3..]);
     assert_eq!(read.frames, frames);
     assert_eq!(read.trailers, Some(trailers()));
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http_body::Frame;
 
 use super::{
-    Called, Flight, SharedBody, Stage, State, Upstream,
-    tape::{Ended, Rest, Told, Unclean},
+    Called, Flight, LEADER, SharedBody, Stage, State, Upstream,
+    tape::{Ended, Kept, Rest, Told, Unclean},
 };
 use crate::{
     contain::{contain, contain_poll},
@@ -34,8 +34,12 @@ impl Flight {
             let mut state = lock(&self.state);
             if let Some(found) = look(&mut state) {
                 let stale = state.places.get_mut(place).and_then(|it| it.waker.take());
+                let waits = matches!(state.upstream, Some(Upstream::Waits(..)));
                 drop(state);
                 drop(stale);
+                if waits && place == LEADER {
+                    self.wake_all_but(Some(place)); // There may be room for it now.
+                }
                 return Poll::Ready(found);
             }
             // Registered before the poll, or what happens during it would be missed.
@@ -56,19 +60,24 @@ impl Flight {
         let waker = Waker::from(self.clone());
         let cx = &mut Context::from_waker(&waker);
         let closed = match upstream {
-            Upstream::Call(mut call) => match contain_poll(|| call.as_mut().poll(cx)) {
-                Poll::Pending => return self.put_back(Upstream::Call(call), place),
-                Poll::Ready(called) => {
-                    let _ = contain(|| drop(call));
-                    self.called(called)
+            Upstream::Call(mut call) => {
+                match contain_poll(|| self.span.in_scope(|| call.as_mut().poll(cx))) {
+                    Poll::Pending => return self.put_back(Upstream::Call(call), place),
+                    Poll::Ready(called) => {
+                        let _ = contain(|| drop(call));
+                        self.called(called)
+                    }
                 }
-            },
+            }
+            Upstream::Waits(data, rest, body) => return self.came(&data, rest, body, place),
             Upstream::Body(mut body) => {
                 let poll = || body.as_mut().poll_frame(cx).map(|frame| (frame, Rest::of(&body)));
-                match contain_poll(poll) {
+                match contain_poll(|| self.span.in_scope(poll)) {
                     Poll::Pending => return self.put_back(Upstream::Body(body), place),
                     Poll::Ready(Ok((Some(Ok(frame)), rest))) if frame.is_data() => {
-                        self.came(frame, rest, body, place)
+                        // Dropped outside of the lock, for it may be anything.
+                        let data = frame.into_data().unwrap_or_default();
+                        return self.came(&data, rest, body, place);
                     }
                     Poll::Ready(ended) => {
                         // It is gone, and whatever watches it has spoken, before anyone hears of the end.
@@ -78,11 +87,15 @@ impl Flight {
                 }
             }
         };
+        self.moved(closed, place);
+        Poll::Ready(())
+    }
+
+    fn moved(self: &Arc<Self>, closed: bool, place: usize) {
         if closed {
             self.flights.remove(self);
         }
         self.wake_all_but(Some(place));
-        Poll::Ready(())
     }
 
     fn put_back(&self, upstream: Upstream, place: usize) -> Poll<()> {
@@ -129,21 +142,37 @@ impl Flight {
         !state.open
     }
 
-    fn came(&self, frame: Frame<Bytes>, rest: Rest, body: SharedBody, poller: usize) -> bool {
-        // Dropped outside of the lock, for it may be anything.
-        let data = frame.into_data().unwrap_or_default();
+    /// Pending: it waits for the leader, who is behind, and is woken when that one has read.
+    fn came(
+        self: &Arc<Self>,
+        data: &Bytes,
+        rest: Rest,
+        body: SharedBody,
+        poller: usize,
+    ) -> Poll<()> {
         let told = self.told_of(Some(&rest));
         let mut state = lock(&self.state);
+        let leader = self.leader_reads(&state).then_some(LEADER);
         let State { tape, places, open, upstream, .. } = &mut *state;
         let was_open = *open;
-        // Also at its flag: it is the readers who decide to believe that (http-body#142).
-        *upstream = Some(Upstream::Body(body));
-        *open &= tape.push(&data, poller, places, *open) && told.is_none();
-        tape.rest(rest, told);
+        let kept = tape.push(data, poller, leader, places, *open);
+        *open &= kept == Kept::ForAll && told.is_none();
+        let waits = kept == Kept::Waits;
+        *upstream = Some(match waits {
+            true => Upstream::Waits(data.clone(), rest, body),
+            false => {
+                tape.rest(rest, told);
+                // Also at its flag: it is the readers who decide to believe that (http-body#142).
+                Upstream::Body(body)
+            }
+        });
         if !*open {
             tape.trim(places);
         }
-        was_open && !*open
+        let closed = was_open && !*open;
+        drop(state);
+        self.moved(closed, poller);
+        if waits { Poll::Pending } else { Poll::Ready(()) }
     }
 
     fn over(&self, ended: Result<Option<Result<Frame<Bytes>, BoxError>>, Arc<str>>) -> bool {

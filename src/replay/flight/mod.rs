@@ -21,7 +21,7 @@ use http_body::Body;
 use slab::Slab;
 
 pub(super) use self::seat::{Came, Seat};
-use self::tape::{FLOOR, Tape};
+use self::tape::{FLOOR, Rest, Tape};
 use super::{Key, MIB, Recorded, recorder::Answer};
 use crate::{
     contain::contain,
@@ -29,6 +29,7 @@ use crate::{
     error::BoxError,
     exchange::{Cause, Exchange, Outcome},
     log::{BLOCK, Cursor, Share},
+    span::CallSpan,
     tee::Budget,
     usage::UsageReport,
 };
@@ -75,6 +76,8 @@ pub(super) struct Flight {
     flights: Arc<Flights>,
     /// Whose request it is that the service was called with.
     leader: Exchange,
+    /// Of the leader's call, whoever polls it.
+    span: CallSpan,
     /// How far behind a reader may be whatever becomes of the budget.
     room: usize,
     state: Mutex<State>,
@@ -120,6 +123,8 @@ struct Place {
 enum Upstream {
     Call(Call),
     Body(SharedBody),
+    /// A frame for which there is no room as long as the leader is so far behind.
+    Waits(Bytes, Rest, SharedBody),
 }
 
 /// Looks into the store, and calls the service if there is nothing.
@@ -183,7 +188,14 @@ impl Flight {
         // With what it takes to hold it.
         let room = terms.limit.min(MIB);
         let room = room + room / 16 + BLOCK;
-        let flight = Arc::new(Self { key, flights, leader: exchange.clone(), room, state });
+        let flight = Arc::new(Self {
+            key,
+            flights,
+            leader: exchange.clone(),
+            span: CallSpan::current(),
+            room,
+            state,
+        });
         let seat = Seat::new(flight.clone(), payer, exchange.clone(), true);
         (flight, seat)
     }

@@ -54,6 +54,16 @@ pub(super) enum Ended {
     Shared(SharedFailure),
 }
 
+/// For whom a frame is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// For those who are not there yet, too: of half the limit at most, so that who joins last has as much room to be slow in.
+    ForAll,
+    ForReaders,
+    /// For nobody yet: without the leader's reading there is no room.
+    Waits,
+}
+
 pub(super) enum Unclean {
     Failed(BoxError),
     Panicked(Arc<str>),
@@ -125,15 +135,16 @@ impl Tape {
         lock(&self.answer).log.exempt(if bytes > FLOOR { bytes } else { 0 });
     }
 
-    /// Hands a frame to the one who polled it, and keeps it for the others who are there. Tells whether all of it is kept for
-    /// those who are not there yet, too: of half the limit at most, so that who joins last has as much room to be slow in.
+    /// Hands a frame to the one who polled it, and keeps it for the others who are there. Of them `leader` is not let go of,
+    /// however far behind.
     pub(super) fn push(
         &mut self,
         data: &Bytes,
         poller: usize,
+        leader: Option<usize>,
         places: &mut Slab<Place>,
         open: bool,
-    ) -> bool {
+    ) -> Kept {
         let mut answer = lock(&self.answer);
         let recorded = answer.log.end().frame > self.written;
         let more = if recorded { 0 } else { data.len() };
@@ -144,7 +155,10 @@ impl Tape {
             if !answer.kept {
                 answer.log.exempt(self.floor);
             }
-            answer.keep_for_others(data, poller, places, self.limit);
+            let leader = leader.filter(|leader| *leader != poller);
+            if !answer.keep_for_others(data, poller, leader, places, self.limit) {
+                return Kept::Waits;
+            }
         }
         self.written = answer.log.end().frame;
         if let Some(place) = places.get_mut(poller) {
@@ -152,7 +166,7 @@ impl Tape {
         }
         self.frames += 1;
         self.streamed += data.len() as u64;
-        open
+        if open { Kept::ForAll } else { Kept::ForReaders }
     }
 
     /// Lets go of what all have read, where nobody can join any more.
@@ -233,19 +247,21 @@ impl Answer {
         }
     }
 
-    /// Keeps a frame for all but the one who polled it. Those who are too far behind for that are let go of.
+    /// Keeps a frame for all but the one who polled it. Those who are too far behind for that are let go of; `false` if the
+    /// leader is one of them, and nobody is who is not behind that one.
     fn keep_for_others(
         &mut self,
         data: &Bytes,
         poller: usize,
+        leader: Option<usize>,
         places: &mut Slab<Place>,
         limit: usize,
-    ) {
+    ) -> bool {
         let others = |(at, place): &(usize, &mut Place)| *at != poller && !place.fell_behind;
         while places.iter_mut().any(|it| others(&it)) {
             self.trim(places);
             if self.has_room(data.len(), limit) && self.log.append(data, Duration::ZERO) {
-                return;
+                return true;
             }
             let first = self.log.start().frame;
             let is_empty = first == self.log.end().frame;
@@ -253,14 +269,19 @@ impl Answer {
                 true => place.passed.is_some(),
                 false => place.at.frame <= first,
             };
+            let leader = leader.and_then(|leader| places.get(leader));
+            if leader.is_some_and(is_slowest) {
+                return false;
+            }
             let slowest = places.iter_mut().filter(others).map(|(_, place)| place);
             let slowest = slowest.filter(|place| is_slowest(place));
             if slowest.map(|place| place.fell_behind = true).count() == 0 {
                 // One frame alone is everybody's, however large.
                 let others = places.iter_mut().filter(others);
                 others.for_each(|(_, place)| place.passed = Some(data.clone()));
-                return;
+                return true;
             }
         }
+        true
     }
 }

@@ -20,6 +20,8 @@ mod ends;
 mod phases;
 mod readers;
 mod room;
+#[cfg(feature = "tracing")]
+mod span;
 mod vary;
 
 fn joining() -> ReplayLayer<MemoryStore, RequestKey> {

@@ -9,6 +9,8 @@ use testkit::Gate;
 
 use testkit::ScriptError;
 
+use crate::tee::Budget;
+
 use super::*;
 
 /// Sends a request through the layer, and gives what the service read of it, its hint and the fact.
@@ -97,9 +99,50 @@ async fn a_request_that_is_larger_than_it_said_is_passed_on_whole_and_has_no_key
 
 #[tokio::test]
 async fn a_request_of_single_bytes_is_held_within_bounds() {
-    let body = (0..2000).fold(Script::new(), |body, _| body.data(""));
+    let body = (0..40_000).fold(Script::new(), |body, _| body.data(""));
     let (read, _, replayed) = sent(layer().request_limit(64), with(body.exact_size(0))).await;
-    assert_eq!((read.frames.len(), replayed), (2000, None));
+    assert_eq!((read.frames.len(), replayed), (40_000, None));
+}
+
+/// A request of `pieces` times 32 bytes, each of them a slice of one of these buffers, behind which the client waits.
+fn in_pieces(pieces: usize, gate: &Gate) -> (Vec<Bytes>, Request<Script>) {
+    let buffers: Vec<_> = (0..pieces).map(|_| Bytes::from(vec![b'q'; 8_192])).collect();
+    let body = buffers.iter().fold(Script::new(), |body, buffer| body.data(buffer.slice(..32)));
+    let size = 32 * pieces as u64;
+    (buffers, with(body.wait(gate).exact_size(size).eos(testkit::Eos::Never)))
+}
+
+/// A megabyte in pieces of 32 bytes took 129 MB.
+#[tokio::test]
+async fn a_request_that_is_held_pins_no_read_buffer_and_is_counted_for_what_it_takes() {
+    let (gate, budget) = (Gate::new(), Budget::new(100_000));
+    let (buffers, request) = in_pieces(500, &gate);
+    let mut future = pin!(sent(layer().requests_within(&budget), request));
+    for _ in 0..20 {
+        // More frames than a task may take at once.
+        tokio::select! {
+            biased;
+            _ = &mut future => panic!("the client has not sent all of it"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    assert!(buffers.iter().all(Bytes::is_unique));
+    let used = budget.used();
+    assert!((16_000..=2 * 16_000 + 1_024).contains(&used), "{used} for 16,000");
+    gate.open();
+    let (read, _, replayed) = future.await;
+    assert_eq!((read.frames.len(), replayed), (500, Some(Replayed::Miss)));
+    assert_eq!((read.data.len(), budget.used()), (16_000, 0));
+}
+
+#[tokio::test]
+async fn a_request_for_which_no_memory_is_left_is_passed_on_whole_and_has_no_key() {
+    let (gate, budget) = (Gate::new(), Budget::new(4_000));
+    gate.open();
+    let (_, request) = in_pieces(500, &gate);
+    let (read, hint, replayed) = sent(layer().requests_within(&budget), request).await;
+    assert_eq!((read.data.len(), replayed), (16_000, None));
+    assert_eq!((hint.exact(), budget.used()), (Some(16_000), 0));
 }
 
 #[tokio::test]

@@ -258,3 +258,22 @@ async fn a_wait_costs_few_polls() {
     // Once for each minute that it waits, and at the end.
     assert!(polls.load(Ordering::Relaxed) <= 26, "{polls:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn before_a_client_that_expects_to_be_asked_is_asked_no_limit_counts() {
+    for (sends, expect) in
+        [(slow(2), (200, 62 * SECOND)), (Script::new().stall(), (408, 63 * SECOND))]
+    {
+        let layer = TimeoutsLayer::new(Limits::new().head(SECOND).upload(3 * SECOND));
+        let service = layer.layer(service_fn(|mut request: Request<Script>| async {
+            let exchange = Exchange::of(&mut request);
+            let body = UploadBody::expecting(request.into_body(), &exchange);
+            sleep(60 * SECOND).await;
+            drain(body).await;
+            Answer::Ok(Response::new(Full::default()))
+        }));
+        let start = Instant::now();
+        let response = service.oneshot(Request::new(sends)).await.unwrap();
+        assert_eq!((response.status().as_u16(), start.elapsed()), expect);
+    }
+}

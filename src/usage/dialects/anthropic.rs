@@ -1,11 +1,9 @@
 //! Anthropic's Messages and what looks like them.
 
-use std::sync::LazyLock;
-
 use super::{Grammar, finish, input_and_cache, output};
 use crate::usage::{
     members::{Count, Members, Node, Text},
-    needles::Needles,
+    needles::watch,
 };
 
 const USAGE: Node = Node::Object(&[
@@ -38,7 +36,6 @@ pub(super) const DELTA: Node = Node::Object(&[
 ]);
 
 const MEMBERS: Members = &[
-    ("type", Node::Text(Text::Kind)),
     ("message", STARTED),
     ("delta", DELTA),
     ("usage", USAGE), // Of `message_delta`, or the whole message.
@@ -48,10 +45,10 @@ const MEMBERS: Members = &[
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
     // The second is in `stop_reason` and `message_stop`: one search for both.
-    needles: LazyLock::new(|| Needles::new(&["\"usage\"", "stop"])),
+    watch: watch!["\"usage\"", "stop"],
     members: MEMBERS,
     finish,
-    ends: |found| found.text(Text::Kind) == Some("message_stop"),
+    ends: |kind, _| kind == "message_stop",
     ends_with_reason: false,
     input: input_and_cache,
     output,

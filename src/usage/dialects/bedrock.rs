@@ -1,11 +1,9 @@
 //! AWS Bedrock: its own Converse, and what it makes of the models' own words.
 
-use std::sync::LazyLock;
-
 use super::{Grammar, anthropic, finish, input_and_cache, output};
 use crate::usage::{
     members::{Count, Mark, Node, Text},
-    needles::Needles,
+    needles::watch,
 };
 
 /// Of `contentBlockDelta`.
@@ -17,7 +15,7 @@ const DELTA: Node = Node::Object(&[
 
 /// The messages `messageStop` and `metadata`, or the whole response.
 pub(in crate::usage) static CONVERSE: Grammar = Grammar {
-    needles: LazyLock::new(|| Needles::new(&["\"usage\"", "\"stopReason\""])),
+    watch: watch!["\"usage\"", "\"stopReason\""],
     members: &[
         ("stopReason", Node::Text(Text::Finish)),
         ("delta", DELTA),
@@ -32,7 +30,7 @@ pub(in crate::usage) static CONVERSE: Grammar = Grammar {
         ),
     ],
     finish,
-    ends: |_| false, // It is `metadata`, which is the name of a message.
+    ends: |_, _| false, // It is `metadata`, which is the name of a message.
     ends_with_reason: true,
     input: input_and_cache,
     output,
@@ -55,18 +53,16 @@ const USAGE: Node = Node::Object(&[
 const FINISH: Node = Node::Text(Text::Finish);
 
 pub(in crate::usage) static INVOKE: Grammar = Grammar {
-    needles: LazyLock::new(|| {
-        Needles::new(&[
-            "\"amazon-bedrock-invocationMetrics\"",
-            "\"metadata\"",
-            "\"message_stop\"",
-            "\"usage\"",
-            "\"stop_reason\"",
-            "\"stopReason\"",
-            "\"finish_reason\"",
-            "\"completionReason\"",
-        ])
-    }),
+    watch: watch![
+        "\"amazon-bedrock-invocationMetrics\"",
+        "\"metadata\"",
+        "message_stop",
+        "\"usage\"",
+        "\"stop_reason\"",
+        "\"stopReason\"",
+        "\"finish_reason\"",
+        "\"completionReason\"",
+    ],
     members: &[
         // Bedrock's own, in the last chunk of every model.
         (
@@ -82,7 +78,6 @@ pub(in crate::usage) static INVOKE: Grammar = Grammar {
         ("model", Node::Text(Text::Model)),
         // Anthropic, and Llama's reason.
         ("message", anthropic::STARTED),
-        ("type", Node::Text(Text::Kind)),
         ("delta", anthropic::DELTA),
         ("stop_reason", FINISH),
         // Nova.
@@ -101,7 +96,7 @@ pub(in crate::usage) static INVOKE: Grammar = Grammar {
         ("outputText", Node::Content),
     ],
     finish,
-    ends: |found| found.text(Text::Kind) == Some("message_stop") || found.has(Mark::Last),
+    ends: |kind, found| kind == "message_stop" || found.has(Mark::Last),
     ends_with_reason: true,
     input: input_and_cache,
     output,

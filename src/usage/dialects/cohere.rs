@@ -1,11 +1,9 @@
 //! Cohere's chat, version 2.
 
-use std::sync::LazyLock;
-
 use super::{Grammar, finish, input, output};
 use crate::usage::{
     members::{Count, Members, Node, Text},
-    needles::Needles,
+    needles::watch,
 };
 
 /// What is billed is less than what was used: `billed_units` are no counts.
@@ -21,7 +19,6 @@ const USAGE: Node = Node::Object(&[
 ]);
 
 const MEMBERS: Members = &[
-    ("type", Node::Text(Text::Kind)),
     ("delta", Node::Object(&[("finish_reason", Node::Text(Text::Finish)), ("usage", USAGE)])),
     // The whole response.
     ("finish_reason", Node::Text(Text::Finish)),
@@ -29,10 +26,10 @@ const MEMBERS: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| Needles::new(&["\"message-end\"", "\"finish_reason\"", "\"usage\""])),
+    watch: watch!["message-end", "\"finish_reason\"", "\"usage\""],
     members: MEMBERS,
     finish,
-    ends: |found| found.text(Text::Kind) == Some("message-end"),
+    ends: |kind, _| kind == "message-end",
     ends_with_reason: false,
     input,
     output,

@@ -1,11 +1,9 @@
 //! Google's Gemini.
 
-use std::sync::LazyLock;
-
 use super::{Grammar, finish};
 use crate::usage::{
     members::{Count, Counts, Members, Node, Text},
-    needles::Needles,
+    needles::watch,
 };
 
 const MEMBERS: Members = &[
@@ -42,12 +40,10 @@ const PART: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| {
-        Needles::new(&["\"usageMetadata\"", "\"finishReason\"", "\"blockReason\""])
-    }),
+    watch: watch!["\"usageMetadata\"", "\"finishReason\"", "\"blockReason\""],
     members: MEMBERS,
     finish,
-    ends: |_| false, // Usage may follow the reason, and old models give one with every chunk.
+    ends: |_, _| false, // Usage may follow the reason, and old models give one with every chunk.
     ends_with_reason: true,
     input: |counts| counts.sum(Count::Input, &[Count::ToolInput]),
     output,

@@ -1,11 +1,9 @@
 //! Ollama's own API.
 
-use std::sync::LazyLock;
-
 use super::{Grammar, finish, input, output};
 use crate::usage::{
     members::{Count, Mark, Members, Node, Text},
-    needles::Needles,
+    needles::watch,
 };
 
 const MEMBERS: Members = &[
@@ -18,18 +16,16 @@ const MEMBERS: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| {
-        Needles::new(&[
-            "\"done\"",
-            "\"done_reason\"",
-            "\"prompt_eval_count\"",
-            "\"eval_count\"",
-            "\"embeddings\"",
-        ])
-    }),
+    watch: watch![
+        "\"done\"",
+        "\"done_reason\"",
+        "\"prompt_eval_count\"",
+        "\"eval_count\"",
+        "\"embeddings\"",
+    ],
     members: MEMBERS,
     finish,
-    ends: |found| found.has(Mark::Done),
+    ends: |_, found| found.has(Mark::Done),
     ends_with_reason: false,
     input,
     output,

@@ -1,11 +1,9 @@
 //! OpenAI's chat completions and what looks like them; and what else of OpenAI's says what it cost.
 
-use std::sync::LazyLock;
-
-use super::{Grammar, finish, input};
+use super::{Grammar, finish, input, output_and_thoughts};
 use crate::usage::{
-    members::{Count, Counts, Found, Members, Node, Text},
-    needles::Needles,
+    members::{Count, Found, Members, Node, Text},
+    needles::watch,
 };
 
 const USAGE: Node = Node::Object(&[
@@ -60,26 +58,16 @@ const MEMBERS: Members = &[
 ];
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
-    needles: LazyLock::new(|| Needles::new(&["\"usage\"", "\"finish_reason\""])),
+    watch: watch!["\"usage\"", "\"finish_reason\""],
     members: MEMBERS,
     finish,
-    ends: |_| false, // It is `[DONE]`, which is no JSON.
+    ends: |_, _| false, // It is `[DONE]`, which is no JSON.
     ends_with_reason: false,
     input,
-    output,
+    output: output_and_thoughts,
 };
 
 /// What is no chat says its usage once, with its last event; but a step of an assistant's run is not the run.
 pub(in crate::usage) fn is_of_all(found: &Found) -> bool {
     found.text(Text::Other) != Some("thread.run.step")
-}
-
-/// xAI leaves thoughts out of the completion, and its total says so.
-fn output(counts: &Counts) -> Option<u64> {
-    let apart = counts.sum(Count::Input, &[Count::Output, Count::Reasoning]);
-    if counts.get(Count::Reasoning) > Some(0) && counts.get(Count::Total) == apart {
-        counts.sum(Count::Output, &[Count::Reasoning])
-    } else {
-        counts.get(Count::Output)
-    }
 }

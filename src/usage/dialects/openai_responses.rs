@@ -1,16 +1,15 @@
 //! OpenAI's Responses.
 
-use std::sync::LazyLock;
-
-use super::{Grammar, input, output};
+use super::{Grammar, input, output_and_thoughts};
 use crate::usage::{
     members::{Count, Found, Members, Node, Text},
-    needles::Needles,
+    needles::watch,
 };
 
 const USAGE: Node = Node::Object(&[
     ("input_tokens", Node::Count(Count::Input)),
     ("output_tokens", Node::Count(Count::Output)),
+    ("total_tokens", Node::Count(Count::Total)),
     ("input_tokens_details", Node::Object(&[("cached_tokens", Node::Count(Count::Cached))])),
     ("output_tokens_details", Node::Object(&[("reasoning_tokens", Node::Count(Count::Reasoning))])),
 ]);
@@ -18,7 +17,6 @@ const USAGE: Node = Node::Object(&[
 const REASON: Node = Node::Object(&[("reason", Node::Text(Text::Finish))]);
 
 const MEMBERS: Members = &[
-    ("type", Node::Text(Text::Kind)),
     ("response", Node::Object(RESPONSE)),
     // The whole response.
     ("model", Node::Text(Text::Model)),
@@ -36,29 +34,26 @@ const RESPONSE: Members = &[
 
 pub(in crate::usage) static GRAMMAR: Grammar = Grammar {
     // Only the first events and the last have a response in them.
-    needles: LazyLock::new(|| {
-        Needles::new(&[
-            "\"response\"",
-            "\"response.completed\"",
-            "\"response.incomplete\"",
-            "\"response.cancelled\"",
-            "\"status\"",
-            "\"incomplete_details\"",
-            "\"usage\"",
-        ])
-    }),
+    watch: watch![
+        "\"response\"",
+        "response.completed",
+        "response.incomplete",
+        "response.cancelled",
+        "\"status\"",
+        "\"incomplete_details\"",
+        "\"usage\"",
+    ],
     members: MEMBERS,
     finish,
     ends,
     ends_with_reason: false,
     input,
-    output,
+    output: output_and_thoughts,
 };
 
-fn ends(found: &Found) -> bool {
-    let last =
-        ["response.completed", "response.incomplete", "response.failed", "response.cancelled"];
-    found.text(Text::Kind).is_some_and(|kind| last.contains(&kind))
+fn ends(kind: &str, _: &Found) -> bool {
+    ["response.completed", "response.incomplete", "response.failed", "response.cancelled"]
+        .contains(&kind)
 }
 
 /// Why it is incomplete, else how it stands.

@@ -5,13 +5,14 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::head::{essence, is_encoded};
 
 /// What the content type promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::usage) enum Medium {
     Events,
     Lines,
     Json,
     Frames,
     /// It says nothing, or what servers say that do not know better.
+    #[default]
     Unclear,
     /// Nothing that has usage.
     Other,

@@ -110,11 +110,18 @@ impl Framing {
         }
     }
 
-    /// Whether what comes is a stream. A single JSON object is none.
-    pub(super) const fn is_stream(&self) -> bool {
+    /// What it is made for.
+    pub(super) const fn medium(&self) -> Medium {
         match self {
-            Self::Values(values) => values.in_array(),
-            Self::Events(_) | Self::Lines(_) | Self::Frames(_) => true,
+            Self::Events(_) => Medium::Events,
+            Self::Lines(_) => Medium::Lines,
+            Self::Values(_) => Medium::Json,
+            Self::Frames(_) => Medium::Frames,
         }
+    }
+
+    /// Whether what comes is an array of objects.
+    pub(super) const fn in_array(&self) -> bool {
+        matches!(self, Self::Values(values) if values.in_array())
     }
 }

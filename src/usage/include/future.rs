@@ -46,15 +46,14 @@ impl<S, F, A: Body<Data = Bytes>> IncludeUsageFuture<S, F, A> {
     /// Reads the request, and calls the service then.
     pub(super) fn read(inner: S, request: Request<A>, limit: u64) -> Self {
         let (request, body) = request.into_parts();
-        let reading = Reading { inner, request, body: Held::new(body), limit };
+        let reading = Reading { inner, request, body: Held::new(body, None), limit };
         Self { reading: Some(reading), calling: None, added: false }
     }
 }
 
 /// Writes what is missing into a request that was read. Returns whether anything was.
 fn ask<A: Body<Data = Bytes>>(request: &mut Parts, body: &mut Held<A>) -> bool {
-    let mut data = body.data();
-    let json = if data.len() == 1 { data.remove(0) } else { data.concat().into() };
+    let json = body.data().unwrap_or_default();
     let Some(splice) = Splice::of(&json) else { return false };
     let json = splice.apply(&json);
     if request.headers.contains_key(header::CONTENT_LENGTH) {

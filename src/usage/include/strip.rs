@@ -1,6 +1,6 @@
 //! Takes the chunk with the usage out of a stream of events.
 
-use std::{collections::VecDeque, sync::LazyLock};
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
@@ -12,7 +12,7 @@ use crate::{
     usage::needles::Needles,
 };
 
-static USAGE: LazyLock<Needles> = LazyLock::new(|| Needles::new(&["\"usage\""]));
+static USAGE: Needles = Needles::new(&["\"usage\""]);
 
 /// Hands on all events but that one.
 #[derive(Debug, Default)]

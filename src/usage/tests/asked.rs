@@ -9,17 +9,18 @@ use testkit::{Script, drain};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 use crate::{
-    tee::{TeeBody, TeeLayer, TeeRequestLayer},
+    tee::{Sink, TeeBody, TeeLayer, TeeRequestLayer},
     usage::{RequestMeter, TerminatorGuardLayer},
 };
 
 const CHAT: &str = "/v1/chat/completions";
+const COMPLETIONS: &str = "/v1/completions";
 const GEMINI: &str = "/v1beta/models/m:streamGenerateContent";
 
 /// Whether a stream of so many finished answers is whole for this request, which comes in pieces of this size; with the layer
 /// that reads the request outside of the meter, and inside of it.
 async fn is_whole(path: &str, asked: &str, size: usize, answers: usize) -> [bool; 2] {
-    let openai = path == CHAT;
+    let openai = path != GEMINI;
     let event = |index| match openai {
         true => {
             format!("data: {{\"choices\":[{{\"index\":{index},\"finish_reason\":\"stop\"}}]}}\n\n")
@@ -50,6 +51,19 @@ async fn is_whole(path: &str, asked: &str, size: usize, answers: usize) -> [bool
     seen.map(|seen| seen.error.is_none())
 }
 
+#[test]
+fn each_of_several_prompts_has_as_many_answers_as_are_asked_for() {
+    let asked = |request: &str| {
+        let exchange = crate::exchange::Exchange::of(&mut Request::new(()));
+        let mut meter = RequestMeter::for_path(COMPLETIONS, Some(&exchange));
+        meter.data(Bytes::copy_from_slice(request.as_bytes()));
+        crate::usage::asked::Asked::of(&exchange)
+    };
+    assert_eq!(asked("{\"prompt\":[\"a\",\"b\"],\"n\":2}"), Some(4));
+    assert_eq!(asked(&format!("{{\"prompt\":[\"a\",\"b\"],\"n\":{}}}", u64::MAX)), Some(u64::MAX));
+    assert_eq!(asked("{\"prompt\":[]}"), None);
+}
+
 #[tokio::test]
 async fn as_many_answers_as_were_asked_for_have_to_be_there() {
     let text = "x".repeat(3000);
@@ -63,6 +77,13 @@ async fn as_many_answers_as_were_asked_for_have_to_be_there() {
         (CHAT, &long, 2),
         (CHAT, "", 1),
         (CHAT, "no JSON", 1),
+        (CHAT, "{\"prompt\":[\"a\",\"b\"]}", 1),
+        (COMPLETIONS, "{\"prompt\":\"a\"}", 1),
+        (COMPLETIONS, "{\"prompt\":[\"a\",\"b\"]}", 2),
+        (COMPLETIONS, "{\"prompt\":[\"a\"],\"n\":3}", 3),
+        (COMPLETIONS, "{\"n\":1,\"prompt\":[\"a\",\"\",\"c\"]}", 3),
+        (COMPLETIONS, "{\"prompt\":[\"a\",\"b\",\"c\"],\"prompt\":[[1,2],[3]]}", 2),
+        (COMPLETIONS, "{\"prompt\":[1,2,3],\"stop\":[\"a\",\"b\"]}", 1),
         (GEMINI, "{\"generationConfig\":{\"candidateCount\":3}}", 3),
         (GEMINI, "{\"generation_config\":{\"candidate_count\":3}}", 3),
         (GEMINI, "{\"candidateCount\":3}", 1),

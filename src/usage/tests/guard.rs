@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body_util::BodyExt;
+use http_body::Body;
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use testkit::{Collected, Eos, Script, ScriptError, drain};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
@@ -19,8 +21,10 @@ const DELTA: &str = "data: {\"object\":\"chat.completion.chunk\",\"choices\":[{\
 const DONE: &str = "data: [DONE]\n\n";
 const REFUSED: &str = "data: {\"error\":{\"message\":\"overloaded\",\"code\":529}}\n\n";
 
-/// Reads a response to its end through Finalize, the guard and the meter.
-async fn seen(path: &str, response: Response<Script>) -> (Collected<BoxError>, Ending) {
+type Opened = (UnsyncBoxBody<Bytes, BoxError>, Arc<Mutex<Vec<Ending>>>);
+
+/// A response through Finalize, the guard and the meter.
+async fn open(path: &str, response: Response<Script>) -> Opened {
     let endings = Arc::new(Mutex::new(Vec::new()));
     let told = endings.clone();
     let response = Arc::new(Mutex::new(Some(response)));
@@ -35,7 +39,12 @@ async fn seen(path: &str, response: Response<Script>) -> (Collected<BoxError>, E
             std::future::ready(Ok::<_, ScriptError>(response.lock().unwrap().take().unwrap()))
         }));
     let request = Request::post(path).body(()).unwrap();
-    let mut body = stack.oneshot(request).await.unwrap().into_body();
+    (UnsyncBoxBody::new(stack.oneshot(request).await.unwrap().into_body()), endings)
+}
+
+/// Reads it to its end.
+async fn seen(path: &str, response: Response<Script>) -> (Collected<BoxError>, Ending) {
+    let (mut body, endings) = open(path, response).await;
     let seen = drain(&mut body).await;
     assert!(body.frame().await.is_none(), "it is fused");
     let ending = endings.lock().unwrap().pop().unwrap();
@@ -112,12 +121,47 @@ async fn where_nothing_can_be_missing_every_end_is_believed() {
         ("/", of("application/octet-stream", Script::new().data("x"))),
         (CHAT, of("application/json", Script::new().data("{}"))),
         (CHAT, sse(Script::new())),
-        (CHAT, sse(Script::new().data(DELTA).exact_size(DELTA.len() as u64))),
     ];
     for (path, response) in believed {
         let (seen, ending) = seen(path, response).await;
         assert!(seen.error.is_none(), "{path}");
         assert_eq!(ending.outcome, Outcome::Completed, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_under_a_length_that_ends_too_early_is_untouched_and_truncated() {
+    let length = DELTA.len();
+    for script in [
+        Script::new().data(DELTA),
+        Script::new().data(DELTA).eos(Eos::Never),
+        Script::new().data(&DELTA[..20]).data(&DELTA[20..]),
+    ] {
+        let (seen, ending) = seen(CHAT, sse(script.exact_size(length as u64))).await;
+        assert!(seen.error.is_none());
+        assert_eq!((seen.data.as_ref(), ending.outcome), (DELTA.as_bytes(), Outcome::Truncated));
+    }
+    let whole = [DELTA, "data: [DONE]"].concat();
+    let script = Script::new().data(whole.clone()).exact_size(whole.len() as u64);
+    let (seen, ending) = seen(CHAT, sse(script)).await;
+    assert_eq!((seen.data.as_ref(), ending.outcome), (whole.as_bytes(), Outcome::Completed));
+}
+
+/// hyper asks for nothing behind the last byte that was announced, not even for the end.
+#[tokio::test]
+async fn a_stream_under_a_length_that_ends_too_early_is_truncated_for_a_reader_that_only_counts() {
+    for (body, outcome) in [
+        (DELTA.to_owned(), Outcome::Truncated),
+        ([DELTA, "data: [DONE]"].concat(), Outcome::Completed),
+    ] {
+        let script = Script::new().data(body.clone()).exact_size(body.len() as u64).eos(Eos::Never);
+        let (mut body, endings) = open(CHAT, sse(script)).await;
+        let mut left = usize::try_from(body.size_hint().exact().unwrap()).unwrap();
+        while left > 0 {
+            left -= body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+        }
+        drop(body);
+        assert_eq!(endings.lock().unwrap().pop().unwrap().outcome, outcome);
     }
 }
 

@@ -19,7 +19,9 @@ use crate::json::Reader as Json;
 /// `None`: it is malformed, or no object or array.
 fn expected(json: &[u8], members: Members) -> Option<Found> {
     let mut found = Found::default();
-    let mut reader = serde_json::Deserializer::from_slice(json);
+    // To serde it is no number; nor is it a count.
+    let json = String::from_utf8_lossy(json).replace("NaN", "1.5").into_bytes();
+    let mut reader = serde_json::Deserializer::from_slice(&json);
     Reader { node: Node::Object(members), found: &mut found }.deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     let turn = std::mem::take(&mut found.turn);
@@ -100,6 +102,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         match self.node {
             Node::Count(count) => self.found.counts.set(count, value),
             Node::Index => self.found.turn.index = value,
+            _ if value == 0 => {}
             _ => self.mark(),
         }
         Ok(())
@@ -125,7 +128,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 self.found.push(name, text.as_bytes());
                 self.found.finish(name);
             }
-            Node::Content if text.is_empty() => {}
+            _ if text.is_empty() => {}
             _ => self.mark(),
         }
         Ok(())
@@ -141,7 +144,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 empty = false;
             }
         }
-        if !(empty && matches!(node, Node::Content)) {
+        if !empty {
             Reader { node, found }.mark();
         }
         Ok(())
@@ -159,6 +162,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
             empty = false;
             match members.iter().find(|(known, _)| *known == name) {
                 Some((_, node)) => {
+                    if let Node::Named(mark) = node {
+                        found.mark(*mark);
+                    }
                     map.next_value_seed(Reader { node: *node, found: &mut *found })?;
                 }
                 None => drop(map.next_value::<IgnoredAny>()?),
@@ -169,7 +175,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
             found.choices.one(turn);
         } else if let Node::Last(_) = node {
             found.mark(Mark::Last);
-        } else if !(empty && matches!(node, Node::Content)) {
+        } else if !empty {
             Reader { node, found }.mark();
         }
         Ok(())
@@ -183,11 +189,11 @@ fn on_the_way_to_each_member_of_a_dialect_is_a_word_that_is_searched_for() {
         let known = |(name, node): &(&str, Node)| {
             // Read on until it is known; only looked at with counts; searched for in another way, or behind a reason alone.
             let apart = match node {
-                Node::Text(Text::Model | Text::Kind) | Node::Index | Node::Content => true,
+                Node::Text(Text::Model) | Node::Index | Node::Content => true,
                 Node::Text(Text::Other) => dialect == Dialect::OpenAiChat,
                 _ => false,
             };
-            apart || dialect.grammar().needles.are_in(format!("\"{name}\":1").as_bytes())
+            apart || dialect.grammar().watch.late.are_in(format!("\"{name}\":1").as_bytes())
         };
         let unknown = members.iter().filter(|member| !known(member));
         unknown
@@ -206,10 +212,12 @@ fn on_the_way_to_each_member_of_a_dialect_is_a_word_that_is_searched_for() {
         let grammar = dialect.grammar();
         assert_eq!(missing(grammar.members, dialect, ""), [""; 0], "{dialect}");
         for kind in ["message_stop", "message-end", "response.completed", "response.incomplete"] {
-            let mut found = Found::default();
-            found.push(Text::Kind, kind.as_bytes());
-            let searched = grammar.needles.are_in(format!("\"{kind}\"").as_bytes());
-            assert!(searched || !(grammar.ends)(&found), "{dialect} {kind}");
+            for event in
+                [format!("data: {{\"type\":\"{kind}\"}}"), format!("event:{kind}\ndata:{{}}")]
+            {
+                let searched = grammar.watch.late.are_in(event.as_bytes());
+                assert!(searched || !(grammar.ends)(kind, &Found::default()), "{dialect} {event}");
+            }
         }
     }
 }

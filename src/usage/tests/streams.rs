@@ -29,6 +29,7 @@ const LEAVES: &[&str] = &[
     "1e1",
     "1.5",
     "-1",
+    "NaN",
     "18446744073709551616",
     "null",
     "false",
@@ -50,6 +51,7 @@ const LEAVES: &[&str] = &[
     "{}",
     "[[1]]",
     "{\"usage\":{\"prompt_tokens\":5}}",
+    "\"FINISH_REASON_UNSPECIFIED\"",
 ];
 
 fn leaf() -> BoxedStrategy<String> {
@@ -100,6 +102,9 @@ const EVENT: &[(&str, &str)] = &[
     ("event: error\n", ""),
     ("", "event:response.failed\n"),
     ("event: message_start\n", ""),
+    ("event: message_stop\n", ""),
+    ("event: response.completed\n", ""),
+    ("event: message-end\n", ""),
     ("event: x\nevent: ping\n", ""),
     ("event: error\n: null\n", ""),
     (": error\n\n", ""),
@@ -270,7 +275,7 @@ fn the_type_of_a_block_without_data_is_none_of_the_next_event() {
 #[test]
 fn a_name_with_an_escape_in_it_is_that_name() {
     let stream = "data: {}\n\ndata: {\"us\\u0061ge\":{\"\\u0070rompt_tokens\":1,\"completion_tokens\":2}}\n\n\
-                  data: {}\n\ndata: {\"\\u0065rror\":{}}\n\n";
+                  data: {}\n\ndata: {\"\\u0065rror\":{\"code\":1}}\n\n";
     for usage in all_ways(Dialect::OpenAiChat, EVENTS, stream) {
         assert_eq!((usage.input_tokens, usage.output_tokens), (Some(1), Some(2)));
         assert!(usage.error_event);

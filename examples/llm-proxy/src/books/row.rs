@@ -9,12 +9,11 @@ use tower_lifeline::{
     exchange::{Cause, DrainEnd, Drained, Exchange, Outcome},
     finalize::Ending,
     replay::Replayed,
-    tee::Recording,
     usage::{Terminator, Usage, UsageReport},
 };
 
 use super::{Asked, cut};
-use crate::{label::Given, reply::Ours};
+use crate::{capture::Captured, label::Given, reply::Ours};
 
 /// A live exchange, for `GET /streams`.
 #[derive(Debug, Serialize)]
@@ -158,7 +157,7 @@ impl Row {
     /// The row of an ending that is [as its client saw it](as_given).
     pub(super) fn of(id: Arc<str>, asked: &Asked, ending: &Ending) -> Self {
         let ours = is_ours(ending);
-        let capture = ending.exchange.fact::<Recording>().filter(|_| !ours);
+        let capture = ending.exchange.fact::<Captured>().filter(|_| !ours);
         let usage = ending.exchange.fact::<UsageReport>().filter(|_| !ours);
         let usage = usage.map(|report| report.usage()).unwrap_or_default();
         // A replay costs nothing and has no report.

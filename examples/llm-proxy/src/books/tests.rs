@@ -13,11 +13,10 @@ use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_lifeline::{
     abort::{AbortHandle, AbortKind, AbortLayer, AbortRegistry},
     finalize::FinalizeLayer,
-    tee::TeeLayer,
 };
 
 use super::{Books, ENDINGS};
-use crate::{choices, label::LabelLayer, testing::soon};
+use crate::{capture, choices, label::LabelLayer, testing::soon};
 
 /// The part of the proxy's stack that keeps the books, around `answer`.
 fn proxy<F, T>(
@@ -37,7 +36,7 @@ where
         .layer(LabelLayer { replays: false })
         .layer(AbortLayer::new(handle).answer(choices::aborted(&books)))
         .layer(FinalizeLayer::with(move |request| books.open(request)))
-        .layer(TeeLayer::recording(choices::capture(Some(8), &choices::capture_total(None))))
+        .layer(capture::layer(Some(8), &capture::total(None)))
         .service(service_fn(move |request| {
             let answer = answer(request);
             async { Ok::<_, Infallible>(answer.await) }

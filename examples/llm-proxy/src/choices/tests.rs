@@ -15,14 +15,11 @@ use tower_lifeline::{
     exchange::Exchange,
     final_frame::FinalFrameBody,
     keepalive::{Heartbeat, IdleKeepaliveBody},
-    tee::{Recording, TeeBody, TeeRequestLayer},
+    tee::{TeeBody, TeeRequestLayer},
     timeouts::{self, TimedOut},
 };
 
-use super::{
-    capture, capture_total, drain_limits, final_frame, handle, heartbeat, never_if_off, streams,
-    timed_out,
-};
+use super::{drain_limits, final_frame, handle, heartbeat, never_if_off, streams, timed_out};
 use crate::{options::Options, testing::soon};
 
 fn chosen(path: &str, content_type: &str) -> Heartbeat {
@@ -108,38 +105,6 @@ fn an_exchange_is_aborted_by_the_id_that_its_client_was_told() {
     assert_eq!(registry.abort(&id, "stop"), Some(true));
     assert_eq!(own.reason().unwrap().text(), "stop");
     assert!(!other.is_aborted());
-}
-
-/// What a recording of 10 bytes takes of the total.
-async fn taken() -> usize {
-    let total = capture_total(None);
-    let recording = Recording::new(capture(None, &total));
-    drain(TeeBody::new(Script::new().data("0123456789"), recording.sink())).await;
-    total.used()
-}
-
-/// How many bytes of each of two recordings of 10 bytes are kept.
-async fn kept(bytes: Option<usize>, total: Option<usize>) -> [usize; 2] {
-    let limit = capture(bytes, &capture_total(total));
-    let recordings = [(); 2].map(|()| Recording::new(limit.clone()));
-    for recording in &recordings {
-        let body = Script::new().data("0123456789");
-        drain(TeeBody::new(body, recording.sink())).await;
-    }
-    recordings.map(|recording| recording.to_bytes().len())
-}
-
-#[tokio::test]
-async fn a_capture_is_bounded_by_itself_and_with_all_others() {
-    assert_eq!(kept(Some(4), None).await, [4, 4]);
-    // What counts is memory, and the first bytes of a recording take a block of it.
-    let one = taken().await;
-    assert!((10..1024).contains(&one), "{one}");
-    assert_eq!(kept(Some(10), Some(one + 9)).await, [10, 0]);
-    assert_eq!(kept(None, Some(one + 9)).await, [10, 0]);
-    assert_eq!(kept(None, Some(one * 2)).await, [10, 10]);
-    assert_eq!(kept(None, None).await, [10, 10]);
-    assert_eq!(kept(Some(0), None).await, [0, 0]);
 }
 
 #[test]

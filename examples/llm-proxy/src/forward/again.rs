@@ -4,9 +4,10 @@ use std::{error::Error, io};
 
 use h2::Reason;
 use http::{HeaderMap, Method};
-use hyper_util::client::legacy;
+use hyper_util::client::legacy::{self, connect::Connected};
 
 use super::upload;
+use crate::upstream::Protocol;
 
 /// Whether a client may repeat such a request without knowing what became of it (RFC 9110, 9.2.2).
 pub(super) fn is_repeatable(method: &Method, headers: &HeaderMap) -> bool {
@@ -21,10 +22,10 @@ pub(super) fn is_repeatable(method: &Method, headers: &HeaderMap) -> bool {
 /// | its body broke off | no: the client's doing |
 /// | nothing of it was written | yes |
 /// | h2: REFUSED_STREAM; GOAWAY with a last stream below its own (RFC 9113, 8.7) | yes |
-/// | h2: anything else | no |
+/// | h2: anything else, the end of its connection too | no |
 /// | h1: the connection ended before the answer's head | if it is repeatable: that the connection is gone proves nothing |
 /// | h1: what came is no answer | no |
-pub(super) fn is_allowed(error: &legacy::Error, repeatable: bool) -> bool {
+pub(super) fn is_allowed(error: &legacy::Error, protocol: Protocol, repeatable: bool) -> bool {
     if error.is_connect() || find::<upload::UploadFailed>(error).is_some() {
         return false;
     }
@@ -37,9 +38,17 @@ pub(super) fn is_allowed(error: &legacy::Error, repeatable: bool) -> bool {
         return false;
     };
     // hyper hands a request back, canceled, as long as it waits for its connection.
-    failed.is_canceled()
-        || failed.is_closed()
-        || repeatable && (failed.is_incomplete_message() || find::<io::Error>(failed).is_some())
+    if failed.is_canceled() || failed.is_closed() {
+        return true;
+    }
+    // What ends an HTTP/2 connection is an error of the transport's, too, for hyper.
+    let http2 = match protocol {
+        Protocol::Http1 => false,
+        Protocol::Http2 => true,
+        Protocol::Tls => error.connect_info().is_none_or(Connected::is_negotiated_h2),
+    };
+    let ended = failed.is_incomplete_message() || find::<io::Error>(failed).is_some();
+    repeatable && !http2 && ended
 }
 
 /// The first error of this type in the chain of causes.

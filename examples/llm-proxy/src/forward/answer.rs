@@ -44,6 +44,10 @@ impl Begun {
         let _ = self.begun.wait_for(|begun| !begun).await;
     }
 
+    pub(super) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
     /// Whether the client was given up because it did not send on.
     pub(super) fn gave_client_up(&self) -> bool {
         matches!(self.exchange.cause(), Some(Cause::TimedOut(hit)) if hit.limit() == Limit::Upload)

@@ -73,8 +73,8 @@ pub(super) async fn connect(
     }
     let upstream = upgrade::on(&mut response).await.map_err(ForwardError::Upgrade)?;
     let client = async { client.await.map(TokioIo::new) };
-    let mut response =
-        response.map(|_| Either::Right(TunnelBody::new(client, TokioIo::new(upstream))));
+    let mut response = response
+        .map(|_| Either::Right(TunnelBody::new(client, TokioIo::new(upstream)).websocket()));
     headers::strip_hop_by_hop(response.headers_mut());
     say(response.headers_mut());
     response.extensions_mut().insert(Tunnel);

@@ -3,7 +3,11 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -55,21 +59,26 @@ impl State {
 
 /// Is told what happens on a connection.
 #[derive(Debug, Clone)]
-pub(super) struct Activity(watch::Sender<State>);
+pub(super) struct Activity {
+    state: watch::Sender<State>,
+    /// Whether hyper has bytes of HTTP/1 that it did not use up: it asks for no more before.
+    behind: Arc<AtomicBool>,
+}
 
 impl Activity {
     /// Of a connection that is new.
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(State::Head(Instant::now())))
+        let state = watch::Sender::new(State::Head(Instant::now()));
+        Self { state, behind: Arc::default() }
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<State> {
-        self.0.subscribe()
+        self.state.subscribe()
     }
 
     /// A whole request head is there. The exchange is over when what is returned, and all that holds it, is dropped.
     pub(super) fn begin(&self) -> Underway {
-        self.0.send_modify(|state| {
+        self.state.send_modify(|state| {
             *state = match *state {
                 State::Busy(exchanges) => State::Busy(exchanges + 1),
                 State::Head(_) | State::Idle(_) => State::Busy(1),
@@ -79,9 +88,12 @@ impl Activity {
     }
 
     fn end(&self) {
-        self.0.send_modify(|state| {
+        // What is behind the request is the beginning of the next one.
+        let behind = self.behind.load(Ordering::Relaxed);
+        self.state.send_modify(|state| {
             *state = match *state {
                 State::Busy(exchanges) if exchanges > 1 => State::Busy(exchanges - 1),
+                _ if behind => State::Head(Instant::now()),
                 _ => State::Idle(Instant::now()),
             }
         });
@@ -94,11 +106,17 @@ impl Activity {
 
     /// A byte of a request of HTTP/1 is there.
     fn request_begins(&self) {
+        self.behind.store(true, Ordering::Relaxed);
         self.change(|state| matches!(state, State::Idle(_)).then(|| State::Head(Instant::now())));
     }
 
+    /// All of HTTP/1 that came is used up.
+    fn used_up(&self) {
+        self.behind.store(false, Ordering::Relaxed);
+    }
+
     fn change(&self, to: impl FnOnce(State) -> Option<State>) {
-        self.0.send_if_modified(|state| match to(*state) {
+        self.state.send_if_modified(|state| match to(*state) {
             Some(next) => {
                 *state = next;
                 true
@@ -171,7 +189,10 @@ impl<I> Observed<I> {
             Some(missing) if missing.starts_with(bytes) => {
                 self.preface = Some(&missing[bytes.len()..]);
             }
-            Some(_) => self.preface = None,
+            Some(_) => {
+                self.preface = None;
+                self.activity.request_begins();
+            }
             None => self.activity.request_begins(),
         }
     }
@@ -184,7 +205,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Observed<I> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buffer));
+        let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buffer) else {
+            self.activity.used_up();
+            return Poll::Pending;
+        };
         let bytes = buffer.filled().get(before..).unwrap_or_default();
         if !bytes.is_empty() {
             self.read(bytes);

@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{oneshot, watch},
     task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tower::service_fn;
 
@@ -52,7 +52,7 @@ async fn endless() -> (Wire, oneshot::Sender<()>, JoinHandle<Connections>) {
 #[tokio::test]
 async fn to_close_waits_for_no_idle_connection() {
     let (_idle, stop, serving) = endless().await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    sleep(Duration::from_millis(50)).await;
     stop.send(()).unwrap();
     soon(soon(serving).await.unwrap().close()).await;
 }
@@ -92,7 +92,13 @@ async fn from_the_stop_on_nobody_is_let_in() {
 /// What a client of a connection in memory reads until it is closed, and after how many seconds that is.
 async fn closed(idle: Option<Duration>, sends: &[(u64, &str)]) -> (String, u64) {
     let (mut client, io) = tokio::io::duplex(4096);
-    let service = service_fn(|_: Request<Incoming>| async { Ok(Response::new(full("ok"))) });
+    let service = service_fn(|request: Request<Incoming>| async {
+        if request.uri() == "/slow" {
+            sleep(Duration::from_secs(5)).await;
+        }
+        let _ = request.into_body().collect().await;
+        Ok(Response::new(full("ok")))
+    });
     let (_stop, stopped) = watch::channel(());
     tokio::spawn(connection(
         super::server(),
@@ -149,6 +155,39 @@ async fn the_head_of_a_later_request_has_30_seconds_from_its_first_byte() {
     assert_eq!((read.matches(" 200 ").count(), seconds), (1, 630));
     let (read, seconds) = closed(IDLE, &[(0, REQUEST), (600, "GET"), (629, &REQUEST[3..])]).await;
     assert_eq!((read.matches(" 200 ").count(), seconds), (2, 629 + 620));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_head_behind_a_request_has_30_seconds_from_the_end_of_the_exchange() {
+    const LENGTH: &str = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\nquestion";
+    const CHUNKED: &str =
+        "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nq\r\n0\r\n\r\n";
+    const SLOW: &str = "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
+    const SHORT: &str = "GET / HTTP/1.1\r\n\r\n";
+    for idle in [IDLE, None] {
+        for request in [REQUEST, SHORT, LENGTH, CHUNKED] {
+            for half in ["G", "GET / HTTP/1.1\r\nhost: x\r\n"] {
+                let (read, seconds) = closed(idle, &[(0, &format!("{request}{half}"))]).await;
+                assert_eq!((read.matches(" 200 ").count(), seconds), (1, 30), "{request}{half}");
+                let twice = format!("{request}{request}{half}");
+                let (read, seconds) = closed(idle, &[(0, &twice)]).await;
+                assert_eq!((read.matches(" 200 ").count(), seconds), (2, 30), "{twice}");
+            }
+        }
+        let (read, seconds) = closed(idle, &[(0, SLOW), (2, "GET")]).await;
+        assert_eq!((read.matches(" 200 ").count(), seconds), (1, 35));
+    }
+    // What is no half head is idle, however it came.
+    for request in [REQUEST, SHORT, LENGTH, CHUNKED] {
+        let (first, second) = request.split_at(request.len() - 3);
+        for sends in [&[(0, request)][..], &[(0, first), (10, second)]] {
+            let last = sends.last().unwrap().0;
+            let (read, seconds) = closed(IDLE, sends).await;
+            assert_eq!((read.matches(" 200 ").count(), seconds), (1, last + 620), "{sends:?}");
+        }
+    }
+    let (read, seconds) = closed(IDLE, &[(0, SLOW), (2, "GET"), (30, &REQUEST[3..])]).await;
+    assert_eq!((read.matches(" 200 ").count(), seconds), (2, 30 + 620));
 }
 
 #[tokio::test(start_paused = true)]

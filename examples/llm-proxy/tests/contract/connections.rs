@@ -241,3 +241,28 @@ async fn an_h2_client_that_resets_again_and_again_is_told_to_go() {
     assert_eq!(proxy.stream(|stream| stream["bytes"] == 9).await["draining"], false);
     drop(kept);
 }
+
+#[tokio::test]
+async fn an_h2_client_may_say_only_behind_the_head_that_there_is_no_body() {
+    for (method, length) in [("POST", Some("0")), ("GET", None)] {
+        let upstream = answering().await;
+        let proxy = Proxy::before(upstream.addr(), &[]).await;
+        let mut client = H2::connect(proxy.addr).await.unwrap();
+        let mut call = client.upload(method, "/", &[]).await.unwrap();
+        call.send("", true).unwrap();
+        assert_eq!(call.head(LIMIT).await.unwrap().0.status, 200);
+        let head = upstream.request(0, LIMIT).await;
+        assert_eq!(head.header("content-length"), length, "{method}");
+        assert_eq!(head.header("transfer-encoding"), None, "{method}");
+    }
+    // One that takes its time is not waited for.
+    let upstream = answering().await;
+    let proxy = Proxy::before(upstream.addr(), &[]).await;
+    let mut client = H2::connect(proxy.addr).await.unwrap();
+    let mut call = client.upload("POST", "/", &[]).await.unwrap();
+    sleep(Duration::from_millis(500)).await;
+    call.send("late", true).unwrap();
+    assert_eq!(call.head(LIMIT).await.unwrap().0.status, 200);
+    let head = upstream.request(0, LIMIT).await;
+    assert_eq!(head.header("transfer-encoding"), Some("chunked"));
+}

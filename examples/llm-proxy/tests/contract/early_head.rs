@@ -242,3 +242,15 @@ async fn gemini_is_asked_in_the_query_and_streams_of_another_kind_never_have_an_
         assert_eq!(Client::send(&proxy, request).await.status, status, "{target}");
     }
 }
+
+#[tokio::test]
+async fn the_handshake_of_a_websocket_has_no_early_head() {
+    let refusal = "HTTP/1.1 426 Upgrade Required\r\ncontent-length: 0\r\n\r\n";
+    let play = Play::new().sleep(Duration::from_millis(800)).send(refusal);
+    let upstream = Upstream::start([play]).await;
+    let proxy = Proxy::before(upstream.addr(), &["--early-head=100ms"]).await;
+    let handshake = "GET / HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\nconnection: upgrade\r\n\
+        upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    assert_eq!(Client::send(&proxy, handshake).await.status, 426);
+    says(&proxy.ending().await, [("outcome", json!("completed")), ("status", json!(426))]);
+}

@@ -7,11 +7,11 @@ use testkit::{H1, H2, H2Next, H2Play, H2Upstream, How};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
-    client::says,
+    client::{WIRES, Wire, says},
     common::{LIMIT, Proxy},
 };
 
@@ -67,6 +67,7 @@ async fn an_answer_that_needs_no_body_comes_before_the_client_is_asked_for_it() 
 async fn a_client_is_asked_when_the_upstream_asks() {
     let (listener, proxy) = start().await;
     let mut client = H1::connect(proxy.addr).await.unwrap();
+    let sent = Instant::now();
     client.send(HEAD).await.unwrap();
     let mut upstream = asked(&listener).await;
     let early = client.read_until(|bytes| !bytes.is_empty(), MOMENT).await.unwrap_err();
@@ -74,6 +75,11 @@ async fn a_client_is_asked_when_the_upstream_asks() {
     upstream.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").await.unwrap();
     upstream.write_all(CONTINUE).await.unwrap();
     client.read_until(|bytes| bytes == CONTINUE, LIMIT).await.unwrap();
+    assert!(
+        sent.elapsed() < Duration::from_secs(1),
+        "it is asked in any case: {:?}",
+        sent.elapsed()
+    );
     client.take();
     client.send("question").await.unwrap();
     read_until(&mut upstream, "question").await;
@@ -153,4 +159,59 @@ async fn a_client_that_leaves_before_it_was_asked_is_noticed_and_ends_once() {
     client.close().await;
     let _ = timeout(LIMIT, upstream.read_to_end(&mut Vec::new())).await.unwrap();
     says(&proxy.ending().await, [("outcome", json!("disconnected"))]);
+}
+
+#[tokio::test]
+async fn before_a_client_is_asked_no_limit_counts_and_then_the_one_on_its_upload_does() {
+    let (ask, limit) = (Duration::from_secs(1), Duration::from_millis(800));
+    for sends in [true, false] {
+        for wire in WIRES {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let options = ["--upload-timeout=800ms", "--head-timeout=300ms"];
+            let proxy = Proxy::before(listener.local_addr().unwrap(), &options).await;
+            let started = Instant::now();
+            let upstream = async {
+                let mut upstream = asked(&listener).await;
+                if sends {
+                    read_until(&mut upstream, "question").await;
+                    upstream.write_all(OK).await.unwrap();
+                }
+                upstream
+            };
+            // Half of the limit behind the moment when it is asked, which one of HTTP/2 can not be told.
+            let late = started + ask + limit / 2;
+            let client = async {
+                match wire {
+                    Wire::H1 => {
+                        let mut client = H1::connect(proxy.addr).await.unwrap();
+                        client.send(HEAD).await.unwrap();
+                        client.read_until(|bytes| bytes == CONTINUE, LIMIT).await.unwrap();
+                        client.take();
+                        if sends {
+                            sleep_until(late).await;
+                            client.send("question").await.unwrap();
+                        }
+                        client.read_head(LIMIT).await.unwrap().status().unwrap()
+                    }
+                    Wire::H2 => {
+                        let mut client = H2::connect(proxy.addr).await.unwrap();
+                        let expects = [("expect", "100-continue"), ("content-length", "8")];
+                        let mut call = client.upload("POST", "/", &expects).await.unwrap();
+                        if sends {
+                            sleep_until(late).await;
+                            call.send("question", true).unwrap();
+                        }
+                        call.head(LIMIT).await.unwrap().0.status.as_u16()
+                    }
+                }
+            };
+            let (_upstream, status) = tokio::join!(upstream, client);
+            assert_eq!(status, if sends { 200 } else { 408 }, "{wire:?}");
+            if !sends {
+                assert!(started.elapsed() >= ask + limit, "{wire:?} {:?}", started.elapsed());
+                let ending = proxy.ending().await;
+                says(&ending, [("outcome", json!("timed_out")), ("reason", json!("upload"))]);
+            }
+        }
+    }
 }

@@ -25,6 +25,7 @@ mod isolation;
 mod labels;
 mod ledger;
 mod log;
+mod looks_alike;
 mod memory;
 mod metrics;
 mod outcomes;

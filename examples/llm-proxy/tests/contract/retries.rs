@@ -129,6 +129,51 @@ async fn what_an_h2_upstream_may_have_processed_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn over_h2_a_connection_that_breaks_proves_nothing_for_what_may_be_repeated_either() {
+    for (method, headers) in [("GET", ""), ("PUT", ""), ("POST", KEY)] {
+        let plays = [[H2Play::stall().and_close()], [H2Play::answer("ok")]];
+        let upstream = H2Upstream::start(plays).await;
+        let proxy = before_h2(&upstream, &[]).await;
+        assert_eq!(send(proxy.addr, method, headers, b"question").await.0, 502, "{method}");
+        assert_eq!(seen(&upstream), [[b"question"]], "{method}");
+        failed(&proxy.ending().await);
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_many_small_pieces_is_sent_once_more() {
+    let refusal = H2Play::reset(Reason::REFUSED_STREAM);
+    for wire in WIRES {
+        let upstream = H2Upstream::start([[refusal.clone()], [H2Play::answer("ok")]]).await;
+        let proxy = before_h2(&upstream, &[]).await;
+        let body: Vec<u8> = (0..=255).cycle().take(3000).collect();
+        let status = match wire {
+            Wire::H1 => {
+                let mut client = H1::connect(proxy.addr).await.unwrap();
+                let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+                client.send(head).await.unwrap();
+                for byte in &body {
+                    client.send([&b"1\r\n"[..], &[*byte], b"\r\n"].concat()).await.unwrap();
+                }
+                client.send("0\r\n\r\n").await.unwrap();
+                client.read_head(LIMIT).await.unwrap().status().unwrap()
+            }
+            Wire::H2 => {
+                let mut client = H2::connect(proxy.addr).await.unwrap();
+                let mut call = client.upload("POST", "/", &[]).await.unwrap();
+                for (n, byte) in body.iter().enumerate() {
+                    call.send(vec![*byte], n + 1 == body.len()).unwrap();
+                }
+                call.head(LIMIT).await.unwrap().0.status.as_u16()
+            }
+        };
+        assert_eq!(status, 200, "{wire:?}");
+        let seen = seen(&upstream);
+        assert!(seen == [[body.clone()], [body]], "{wire:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_has_an_answer_is_not_sent_again() {
     let upstream = H2Upstream::start([[H2Play::begin("half").and_close()]]).await;
     let proxy = before_h2(&upstream, &[]).await;
@@ -208,11 +253,14 @@ async fn over_h1_what_may_be_repeated_is_sent_once_more() {
 #[tokio::test]
 async fn over_h1_what_may_not_be_repeated_is_sent_once() {
     for method in ["POST", "PATCH", "MKCOL"] {
-        let upstream = closing().await;
-        let proxy = Proxy::before(upstream.addr(), &[]).await;
-        assert_eq!(send(proxy.addr, method, "", b"question").await.0, 502, "{method}");
-        assert_eq!(upstream.conns().len(), 1, "{method}");
-        failed(&proxy.ending().await);
+        // Nothing would have to be kept of the second.
+        for question in ["question", ""] {
+            let upstream = closing().await;
+            let proxy = Proxy::before(upstream.addr(), &[]).await;
+            let answer = send(proxy.addr, method, "", question.as_bytes()).await;
+            assert_eq!((answer.0, upstream.conns().len()), (502, 1), "{method} {question}");
+            failed(&proxy.ending().await);
+        }
     }
 }
 

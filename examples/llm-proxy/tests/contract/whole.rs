@@ -342,9 +342,12 @@ async fn a_chat_that_ends_cleanly_behind_its_finish_reason_is_whole_without_done
 #[tokio::test]
 async fn as_many_answers_as_the_request_asks_for_have_to_be_there() {
     let gemini = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"hi\"}]},\"finishReason\":\"STOP\"}]}\r\n\r\n";
+    let text = "data: {\"object\":\"text_completion\",\"choices\":[{\"index\":0,\"text\":\"hi\",\"finish_reason\":\"stop\"}]}\n\n";
     for (path, sent, request, terminator, outcome) in [
         (CHAT, STOP, json!({"n": 1, "stream": true}), "missing", "completed"),
         (CHAT, STOP, json!({"n": 2, "stream": true}), "missing", "truncated"),
+        ("/v1/completions", text, json!({"prompt": ["a"], "stream": true}), "missing", "completed"),
+        ("/v1/completions", text, json!({"prompt": ["a", "b"]}), "missing", "truncated"),
         (GEMINI, gemini, json!({"generationConfig": {"candidateCount": 1}}), "seen", "completed"),
         (
             GEMINI,

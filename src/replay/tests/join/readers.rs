@@ -56,8 +56,8 @@ async fn what_runs_is_dropped_once_those_who_are_left_have_fallen_behind() {
     let script = (0..20).fold(Script::new(), |script, _| script.data([b'x'; 16].to_vec()));
     let service = joining().answer_limit(64);
     let service = service.layer(upstream([text(script.stall().log_into(&log))]));
-    let _slow = Asked::of(&service, get()).body();
     let mut quick = Asked::of(&service, get()).body();
+    let _slow = Asked::of(&service, get()).body();
     for _ in 0..20 {
         assert!(next(&mut quick).is_ready());
     }

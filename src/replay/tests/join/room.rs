@@ -28,7 +28,7 @@ async fn one_that_falls_further_behind_than_what_may_be_held_is_told_so_and_the_
     let script = (0..20).fold(Script::new(), |script, _| script.data([b'x'; 16].to_vec()));
     let service = of_limit(64).layer(upstream([text(script)]));
     let mut asked = [(); 3].map(|()| Asked::of(&service, get()));
-    let [slow, mut slower, mut quick] = asked.each_mut().map(Asked::body);
+    let [mut quick, slow, mut slower] = asked.each_mut().map(Asked::body);
     assert!(next(&mut slower).is_ready());
     // Up to here all of it is held for the slowest.
     for _ in 0..5 {
@@ -38,9 +38,50 @@ async fn one_that_falls_further_behind_than_what_may_be_held_is_told_so_and_the_
     let behind = drain(slow).await;
     assert_eq!(behind.data.len(), 0, "nothing with a hole in it");
     assert!(behind.error.unwrap().is::<FellBehind>());
-    assert_eq!(asked[0].exchange.cause().unwrap().reason(), Some("fell_behind"));
+    assert_eq!(asked[1].exchange.cause().unwrap().reason(), Some("fell_behind"));
     assert_eq!(drain(&mut quick).await.data.len(), 15 * 16);
     assert!(drain(slower).await.error.unwrap().is::<FellBehind>());
+}
+
+#[tokio::test]
+async fn the_first_one_is_cut_by_nobody_however_slow_and_those_who_joined_wait_for_it() {
+    let script = || (0..20).fold(Script::new(), |script, _| script.data([b'x'; 16].to_vec()));
+    for reads_on in [true, false] {
+        let service = of_limit(64).layer(upstream([text(script())]));
+        let mut asked = [(); 3].map(|()| Asked::of(&service, get()));
+        let [first, mut quick, slower] = asked.each_mut().map(Asked::body);
+        let wakes = Wakes::new();
+        let mut ahead = 0;
+        while poll_body(Pin::new(&mut quick), &wakes.waker()).is_ready() {
+            ahead += 1;
+        }
+        // 64 bytes for the first one, and no more until it has read.
+        assert_eq!((ahead, wakes.count()), (4, 0));
+        assert!(next(&mut quick).is_pending(), "again");
+        assert!(poll_body(Pin::new(&mut quick), &wakes.waker()).is_pending());
+        let mut first = Some(first);
+        match &mut first {
+            Some(first) if reads_on => assert!(next(first).is_ready()),
+            first => drop(first.take()),
+        }
+        assert!(wakes.count() >= 1, "there is room now");
+        assert!(next(&mut quick).is_ready());
+        if let Some(mut first) = first {
+            assert!(next(&mut quick).is_pending());
+            // Who is at the end of what there is takes the frame that waits.
+            for _ in 1..6 {
+                assert!(next(&mut first).is_ready());
+            }
+            assert!(next(&mut quick).is_ready());
+            for _ in 6..20 {
+                assert!(next(&mut first).is_ready() && next(&mut quick).is_ready());
+            }
+            assert_eq!((next(&mut first), next(&mut quick)), (OVER, OVER), "all of it");
+        } else {
+            assert_eq!(drain(quick).await.data.len(), 15 * 16);
+        }
+        assert!(drain(slower).await.error.unwrap().is::<FellBehind>(), "it joined");
+    }
 }
 
 #[tokio::test]
@@ -76,8 +117,8 @@ async fn single_bytes_are_held_within_bounds_too() {
         let budget = Budget::new(1 << 20);
         let script = (0..30_000).fold(Script::new(), |script, _| script.data("x"));
         let service = of_limit(16 * 1024).within(&budget).layer(upstream([text(script)]));
-        let slow = Asked::of(&service, get()).body();
         let mut quick = Asked::of(&service, get()).body();
+        let slow = Asked::of(&service, get()).body();
         for _ in 0..30_000 {
             assert!(next(&mut quick).is_ready());
             assert!(budget.used() <= 2 * 16 * 1024 + 2 * 17 * 1024, "{}", budget.used());
@@ -186,7 +227,7 @@ fn used_up(budget: &Budget) -> crate::log::Share {
 async fn how_far_behind_a_reader_may_be_does_not_depend_on_what_others_hold() {
     let budget = Budget::new(1000 * KIB);
     let service = of_limit(256 * KIB).within(&budget).layer(upstream([teapot(20)]));
-    let [mut slow, mut quick] = [(); 2].map(|()| Asked::of(&service, get()).body());
+    let [mut quick, mut slow] = [(); 2].map(|()| Asked::of(&service, get()).body());
     let room = budget.used();
     assert!((192 * KIB..=256 * KIB).contains(&room), "it is taken as somebody joins: {room}");
     assert!(next(&mut quick).is_ready());

@@ -20,7 +20,12 @@ use tokio::{
 use tower::BoxError;
 use tower_lifeline::{error::ErrorChain, exchange::Exchange};
 
-use super::{Budget, DRAIN_BYTES, DRAIN_TIME, READ_AHEAD, Source, Terms, Upload, budget::OVERHEAD};
+use super::{
+    Budget, READ_AHEAD, Source, Terms, Upload,
+    budget::OVERHEAD,
+    pieces::BLOCK,
+    read::{DRAIN_BYTES, DRAIN_TIME},
+};
 use crate::forward::answer;
 use crate::testing::{Endless, full, soon};
 
@@ -149,7 +154,10 @@ async fn no_more_waits_for_the_upstream_than_the_bound() {
         assert!(used >= READ_AHEAD, "{used} bytes for {waiting} frames of {size} bytes");
         assert!(used <= READ_AHEAD + READ_AHEAD / 16 + 2 * size, "{used} for frames of {size}");
 
-        body.frame().await.unwrap().unwrap();
+        let mut taken = 0;
+        while taken < size {
+            taken += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+        }
         sleep(Duration::from_secs(1)).await;
         let more = frames.load(Ordering::Relaxed) - waiting;
         assert!((1..=2 + 16 * 1024 / size).contains(&more), "{more} frames of {size} bytes");
@@ -268,6 +276,77 @@ async fn a_mebibyte_is_kept_and_more_is_not() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_came_in_one_large_frame_is_handed_on_in_small_ones() {
+    let sent: Vec<u8> = (0..=255).cycle().take(1_000_001).collect();
+    let mut body = unanswered(full(sent.clone()));
+    let mut read = Vec::new();
+    while let Some(frame) = soon(body.frame()).await {
+        let data = frame.unwrap().into_data().unwrap();
+        assert!((1..=BLOCK).contains(&data.len()), "{}", data.len());
+        read.extend_from_slice(&data);
+    }
+    assert!(read == sent);
+}
+
+#[tokio::test]
+async fn a_body_in_any_number_of_small_pieces_is_kept_and_costs_what_it_is() {
+    let (mut upload, body) = Channel::<Bytes>::new(1);
+    let budget = Budget::new(None);
+    let (source, mut first) = started(body, &budget, KEEP);
+    let mut sent = Vec::new();
+    for n in 0..5000 {
+        let piece = format!("piece {n}, ");
+        sent.extend_from_slice(piece.as_bytes());
+        upload.send_data(piece.into()).await.unwrap();
+        soon(first.frame()).await.unwrap().unwrap();
+    }
+    drop(upload);
+    assert!(soon(first.frame()).await.is_none());
+    let (used, length) = (budget.used(), sent.len());
+    assert!((length..length + 2 * BLOCK).contains(&used), "{used} for {length}");
+    assert!(read(source.again().unwrap()).await == sent);
+    drop(source);
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn what_is_sent_again_has_its_trailers_and_what_was_not_taken_yet() {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", "42".parse().unwrap());
+    for taken in 0..3 {
+        let (mut upload, body) = Channel::<Bytes>::new(8);
+        for piece in ["one ", "two ", "three"] {
+            upload.send_data(piece.into()).await.unwrap();
+        }
+        upload.send_trailers(trailers.clone()).await.unwrap();
+        drop(upload);
+        let (source, mut first) = started(body, &Budget::new(None), KEEP);
+        for _ in 0..taken {
+            soon(first.frame()).await.unwrap().unwrap();
+        }
+        let whole = soon(source.again().unwrap().collect()).await.unwrap();
+        assert_eq!(whole.trailers(), Some(&trailers), "{taken}");
+        assert_eq!(whole.to_bytes(), "one two three", "{taken}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_none_shows_so_and_one_that_is_late_does_not() {
+    let (upload, body) = Channel::<Bytes>::new(1);
+    let (mut source, first) = started(body, &Budget::new(None), KEEP);
+    assert!(source.proved_empty().await.is_none(), "nothing is known yet");
+    drop(upload);
+    let none = source.proved_empty().await.unwrap();
+    assert!(none.is_end_stream());
+    assert_eq!(none.size_hint().exact(), Some(0));
+    drop(first);
+
+    let (mut source, first) = started(full("question"), &Budget::new(None), KEEP);
+    assert!(source.proved_empty().await.is_none());
+    assert_eq!(read(first).await, "question");
 }
 
 #[tokio::test(start_paused = true)]
