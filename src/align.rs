@@ -18,6 +18,9 @@ use crate::{aligned::Shape, grpc::Messages, head::Media, sse::Boundary};
 /// Bytes of an unfinished event that are held back at most.
 pub(crate) const DEFAULT_HOLD: usize = 64 * 1024;
 
+/// Room for the beginnings of some events, in bytes.
+const SPARE: usize = 256;
+
 /// Cuts chunks at event boundaries and holds the rest back until its event is complete.
 #[derive(Debug)]
 pub(crate) struct Align {
@@ -167,6 +170,10 @@ impl Shape for Align {
             self.release();
             self.queue.push_back(chunk);
         } else {
+            if self.is_empty() && self.held.capacity() < SPARE / 2 {
+                // What was handed on before is dropped by now, most likely: then its memory is taken again.
+                self.held.reserve(SPARE);
+            }
             self.held.extend_from_slice(&chunk);
         }
         self.pop()

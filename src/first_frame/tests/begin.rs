@@ -40,7 +40,7 @@ async fn an_error_event_is_a_failure_wherever_its_bytes_are_cut() {
     for (pieces, after) in [
         (&[ERROR][..], 1),
         (&["event: err", "or\nda", "ta: {}\n", "\n"], 4),
-        (&["data: {\"err", "or\":{}}\n\n"], 2),
+        (&["data: {\"err", "or\":\"x\"}\n\n"], 2),
         (&[": c\n\n", PING, "data: {\"type\":\"error\"}\n\n"], 3),
         (&["event: error\ndata: {}\n\ndata: more\n\n"], 1),
     ] {

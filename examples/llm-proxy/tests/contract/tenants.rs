@@ -21,6 +21,8 @@ use crate::{
 };
 
 const CHAT: &str = "/v1/chat/completions";
+/// Is not replayable, so what the budget holds is what was captured.
+const RECORDED: &str = "/v1/recorded";
 const KIB: usize = 1024;
 const DELTA: &str =
     "data: {\"model\":\"m-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
@@ -51,7 +53,7 @@ async fn who_fills_the_capture_budget_costs_others_their_recording_and_nothing_o
         let options = ["--capture=256KiB", "--capture-total=256KiB", "--replay=60s"];
         let proxy = Proxy::before(upstream.addr(), &options).await;
         let alice = [("authorization", "alice")];
-        let (mut alice, _) = Client::post(wire, &proxy, CHAT, &alice, "{}").await;
+        let (mut alice, _) = Client::post(wire, &proxy, RECORDED, &alice, "{}").await;
         alice.read_until("\n\n").await;
         captured(&proxy, 100 * KIB).await;
 
@@ -90,7 +92,7 @@ async fn who_fills_the_capture_budget_cuts_no_slow_reader_of_an_answer_that_othe
     for n in 0..4 {
         let tenant = format!("alice {n}");
         let alice = [("authorization", &*tenant)];
-        let (mut client, _) = Client::post(Wire::H1, &proxy, CHAT, &alice, "{}").await;
+        let (mut client, _) = Client::post(Wire::H1, &proxy, RECORDED, &alice, "{}").await;
         client.read_until("\n\n").await;
         streams.push(client);
     }

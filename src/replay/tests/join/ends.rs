@@ -285,7 +285,8 @@ async fn what_befell_the_first_one_alone_is_not_what_the_others_are_told() {
     let gate = Gate::new();
     let (layer, script) = long();
     let script = script.wait(&gate).data("data: [DONE]\n\n");
-    let ([slow, mut quick], mut told) = readers_of(layer, script);
+    let ([mut slow, mut quick], mut told) = readers_of(layer, script);
+    assert!(next(&mut slow).is_ready());
     while next(&mut quick).is_ready() {}
     drop(slow);
     assert_eq!(told.recv().await.unwrap().outcome, Outcome::Disconnected);
