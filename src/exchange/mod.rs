@@ -76,7 +76,7 @@ impl Exchange {
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Inner {
-            id: ExchangeId::next(),
+            id: ExchangeId::random(),
             progress: Progress::new(),
             upload: upload::Watched::default(),
             life: Mutex::default(),
@@ -97,7 +97,7 @@ impl Exchange {
         extensions.get::<Self>().cloned()
     }
 
-    /// The id: unique among all exchanges of this process, and in practice among all processes.
+    /// The id: unique among all exchanges of all processes, as far as 128 random bits are.
     pub fn id(&self) -> ExchangeId {
         self.0.id
     }

@@ -2,10 +2,13 @@
 
 use std::{borrow::Cow, fmt::Write, sync::Arc, time::Duration};
 
-use http::{HeaderName, Method, request::Parts, response};
+use http::{HeaderName, request::Parts, response};
 
 use super::{Ending, Finalizer};
 use crate::exchange::Outcome;
+
+/// So many characters of each text that a client or a service chose.
+const LONGEST: usize = 1024;
 
 /// Writes one event for each exchange, with the target `tower_lifeline::finalize` and the message `exchange ended`.
 ///
@@ -25,11 +28,11 @@ use crate::exchange::Outcome;
 /// | `error` | the error and its sources, without the query and the user of any URL |
 /// | `headers` | those of the response that were [asked for](Self::headers), as `cf-ray=8f1; x-request-id=7` |
 ///
-/// Fields that are not known are left out.
+/// Fields that are not known are left out. Of each text there are 1,024 characters at most.
 #[derive(Debug)]
 #[must_use]
 pub struct Traced {
-    method: Method,
+    method: String,
     path: String,
     names: Arc<[HeaderName]>,
     headers: String,
@@ -39,8 +42,8 @@ impl Traced {
     /// Keeps what the event says of the request.
     pub fn new(request: &Parts) -> Self {
         Self {
-            method: request.method.clone(),
-            path: request.uri.path().to_owned(),
+            method: Self::cut(request.method.as_str()).to_owned(),
+            path: Self::cut(request.uri.path()).to_owned(),
             names: Arc::default(),
             headers: String::new(),
         }
@@ -62,6 +65,20 @@ impl Traced {
         self.names = names.into();
         self
     }
+
+    /// Cuts a text as the event does, for whoever keeps the same elsewhere: clients choose the method, the path and more,
+    /// and both are to say the same.
+    ///
+    /// ```
+    /// use tower_lifeline::finalize::Traced;
+    ///
+    /// assert_eq!(Traced::cut("GET"), "GET");
+    /// assert_eq!(Traced::cut(&"X".repeat(60_000)).len(), 1024);
+    /// ```
+    #[must_use]
+    pub fn cut(text: &str) -> &str {
+        text.char_indices().nth(LONGEST).map_or(text, |(end, _)| &text[..end])
+    }
 }
 
 impl Finalizer for Traced {
@@ -72,6 +89,7 @@ impl Finalizer for Traced {
                 let value = String::from_utf8_lossy(value.as_bytes());
                 // A string takes all there is.
                 let _ = write!(self.headers, "{separator}{name}={value}");
+                self.headers = Self::cut(&self.headers).to_owned();
             }
         }
     }
@@ -87,7 +105,7 @@ impl Finalizer for Traced {
                     method = %self.method,
                     path = %self.path,
                     outcome = ending.outcome.as_str(),
-                    reason = ending.reason().map(without_secrets),
+                    reason = ending.reason().map(said),
                     status = ending.status.map(|status| status.as_u16()),
                     grpc_status = ending.grpc_status,
                     bytes = ending.bytes,
@@ -98,7 +116,7 @@ impl Finalizer for Traced {
                     elapsed_ms = millis(ending.elapsed),
                     drained_bytes = ending.drained.map(|drained| drained.bytes),
                     drain_end = ending.drained.map(|drained| drained.end.as_str()),
-                    error = ending.error().map(|error| without_secrets(&error.to_string())),
+                    error = ending.error().map(|error| said(&error.to_string())),
                     headers,
                     "exchange ended"
                 )
@@ -111,6 +129,10 @@ impl Finalizer for Traced {
             _ => event!(info),
         }
     }
+}
+
+fn said(text: &str) -> String {
+    Traced::cut(&without_secrets(text)).to_owned()
 }
 
 /// Takes the query and the user out of every URL in a text: keys are put there, and HTTP clients name the URL in their errors.

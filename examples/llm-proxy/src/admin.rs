@@ -1,39 +1,46 @@
 //! The admin listener: who is here, who left and how, and a way to show somebody out.
 //!
-//! Pages of other origins can not abort anything: `DELETE` needs their browser's preflight, which is not answered with
-//! leave. Against a name that is rebound to this address only `--admin-token` helps: which names a proxy in front goes by
-//! is not known here, so the `Host` header is not looked at.
+//! What is asked by pages of other origins, or under a name that is not ours, is refused.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
     body::Body,
     extract::{
-        Path, Query, Request, State,
+        Path, Query, State,
         rejection::{PathRejection, QueryRejection},
     },
     http::{
         HeaderMap, HeaderValue, StatusCode,
-        header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
+        header::{ACCEPT, CONTENT_TYPE},
     },
-    middleware::{Next, from_fn_with_state},
+    middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::{delete, get},
 };
+use prometheus_client::metrics::counter::Counter;
 use serde::Deserialize;
 use serde_json::json;
-use subtle::ConstantTimeEq;
 use tower_lifeline::{
     abort::{AbortKind, AbortReason, AbortRegistry},
     tee::Budget,
+    timeouts::{self, TimeoutsLayer},
 };
 
 use crate::{
     books::{self, Books},
     reply::refusal,
+    serve,
 };
 
+mod guard;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -45,7 +52,13 @@ pub(crate) struct Admin {
     pub(crate) registry: AbortRegistry<String>,
     /// What the recordings share.
     pub(crate) captured: Budget,
+    /// Lines of the log that nobody read.
+    pub(crate) dropped: Counter,
     pub(crate) token: Option<Arc<str>>,
+    /// By which it may be called, besides addresses and `localhost`.
+    pub(crate) hosts: Arc<[String]>,
+    /// Whether the proxy takes no more requests.
+    pub(crate) stopping: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,15 +74,40 @@ struct Page {
 const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 10_000;
 
+/// Whoever takes nothing of what is written for him is cut: feeds are few.
+const UNREAD: Duration = Duration::from_secs(10);
+/// Longer than between two scrapes.
+const IDLE: Duration = Duration::from_secs(120);
+/// Of its connections. Those of the proxy are more important, and are not to lack descriptors for these.
+const CONNECTIONS: usize = 64;
+
+pub(crate) const LIMITS: serve::Limits =
+    serve::Limits { unread: Some(UNREAD), idle: Some(IDLE), connections: Some(CONNECTIONS) };
+
 pub(crate) fn router(admin: Admin) -> Router {
-    Router::new()
+    let guarded = Router::new()
         .route("/streams", get(streams).delete(abort_all))
         .route("/streams/{id}", delete(abort))
         .route("/endings", get(endings))
         .route("/metrics", get(metrics))
         .merge(page::router())
-        .layer(from_fn_with_state(admin.clone(), authorize))
+        .fallback(async || StatusCode::NOT_FOUND)
+        .layer(from_fn_with_state(admin.clone(), guard::guard));
+    guarded
+        .route("/healthz", get(async || StatusCode::OK))
+        .route("/readyz", get(ready))
+        .layer(TimeoutsLayer::new(timeouts::Limits::new().unread(UNREAD)))
+        .layer(map_response(guard::mark))
         .with_state(admin)
+}
+
+/// For a balancer, which has no token: nothing more than whether to send requests here.
+async fn ready(State(admin): State<Admin>) -> StatusCode {
+    if admin.stopping.load(Ordering::Relaxed) {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    }
 }
 
 /// What is wrong with a request.
@@ -93,30 +131,6 @@ impl From<PathRejection> for BadRequest {
     }
 }
 
-async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    let given = given.and_then(bearer);
-    let allowed = match (&admin.token, given) {
-        (None, _) => true,
-        (Some(token), Some(given)) => token.as_bytes().ct_eq(given).into(),
-        (Some(_), None) => false,
-    };
-    if allowed {
-        next.run(request).await
-    } else {
-        let why = "this needs `Authorization: Bearer` with the admin token";
-        let mut response = refusal(StatusCode::UNAUTHORIZED, why, "unauthorized").map(Body::from);
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        response
-    }
-}
-
-/// The token of an `Authorization: Bearer`. The scheme is the same in any case (RFC 9110, 11.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
-}
-
 async fn streams(State(admin): State<Admin>) -> Response {
     Json(admin.books.streams()).into_response()
 }
@@ -134,7 +148,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let open = accepts.any(|accept| {
         accept.windows(books::OPEN_METRICS.len()).any(|it| it == books::OPEN_METRICS.as_bytes())
     });
-    let (content_type, text) = admin.books.metrics(&admin.captured, open);
+    let (content_type, text) = admin.books.metrics(&admin.captured, &admin.dropped, open);
     ([(CONTENT_TYPE, content_type)], text).into_response()
 }
 
@@ -163,7 +177,7 @@ async fn abort_all(
 
 impl Why {
     fn into_reason(self) -> AbortReason {
-        let reason = self.reason.filter(|text| !text.is_empty());
+        let reason = self.reason.filter(|text| !text.is_empty()).map(|text| books::cut(&text));
         reason.map_or_else(|| AbortKind::Requested.into(), AbortReason::from)
     }
 }

@@ -6,7 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use http::{HeaderName, Method, request::Parts, response};
+use http::{HeaderName, request::Parts, response};
+use prometheus_client::metrics::counter::Counter;
 use tower::BoxError;
 use tower_lifeline::{
     abort::AbortReason,
@@ -35,8 +36,6 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-/// So many characters of a path or a reason.
-const LONGEST: usize = 1024;
 /// As many endings are remembered.
 const ENDINGS: usize = 10_000;
 /// Headers of the upstream's that go into the log: what its own support asks for.
@@ -78,13 +77,13 @@ struct Entry {
 /// What was asked for: a fact of the exchange from its beginning.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    method: Method,
+    method: String,
     path: String,
 }
 
 impl Asked {
     pub(crate) fn of(request: &Parts) -> Self {
-        Self { method: request.method.clone(), path: capped(request.uri.path()) }
+        Self { method: cut(request.method.as_str()), path: cut(request.uri.path()) }
     }
 }
 
@@ -139,14 +138,19 @@ impl Books {
     }
 
     /// All that is counted, with its content type: `open`, that of OpenMetrics, or Prometheus's own. `captured` is what the
-    /// recordings hold.
-    pub(crate) fn metrics(&self, captured: &Budget, open: bool) -> (&'static str, String) {
+    /// recordings hold, `dropped` the lines that the log lost.
+    pub(crate) fn metrics(
+        &self,
+        captured: &Budget,
+        dropped: &Counter,
+        open: bool,
+    ) -> (&'static str, String) {
         let (live, draining) = {
             let live = &self.pages().live;
             let draining = live.values().filter(|entry| entry.exchange.progress().is_draining());
             (live.len(), draining.count())
         };
-        let text = self.metrics.text(Now { live, draining, captured: captured.used() });
+        let text = self.metrics.text(Now { live, draining, captured: captured.used(), dropped });
         if open { (metrics::OPEN_CONTENT_TYPE, text) } else { (CONTENT_TYPE, classic(&text)) }
     }
 
@@ -203,7 +207,7 @@ impl Finalizer for Account {
     }
 }
 
-/// What a client chose, cut to a size that ten thousand of may be kept.
-fn capped(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
+/// What a client, an upstream or an operator chose, of a size that ten thousand of may be kept, and as the log says it.
+pub(crate) fn cut(text: &str) -> String {
+    Traced::cut(text).to_owned()
 }

@@ -15,11 +15,12 @@ use http_body_util::Either;
 use tower::{BoxError, Service};
 
 pub(crate) use self::{answer::Answer, error::ForwardError, websocket::WebSocket};
-use self::{client::Clients, outgoing::Outgoing, upload::Budget};
+use self::{client::Clients, outgoing::Outgoing, upload::Budget, via::Via};
 use crate::{heads::Size, upstream::Upstream};
 
 mod again;
 mod answer;
+mod checks;
 mod client;
 mod error;
 mod headers;
@@ -27,6 +28,7 @@ mod outgoing;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod via;
 mod websocket;
 
 /// What an upstream costs.
@@ -44,6 +46,7 @@ pub(crate) struct Forward {
     upstream: Arc<Upstream>,
     clients: Clients,
     uploads: Budget,
+    via: Via,
 }
 
 impl Forward {
@@ -51,7 +54,7 @@ impl Forward {
     pub(crate) fn new(upstream: Upstream, limits: Limits) -> io::Result<Self> {
         let clients = Clients::new(upstream.protocol(), limits.idle)?;
         let uploads = Budget::new(limits.uploads);
-        Ok(Self { upstream: Arc::new(upstream), clients, uploads })
+        Ok(Self { upstream: Arc::new(upstream), clients, uploads, via: Via::new() })
     }
 
     fn send<B>(
@@ -62,10 +65,12 @@ impl Forward {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         if Size::of_request(&head) != Size::Fits {
             return Err(ForwardError::RequestHead);
         }
+        checks::request(&head)?;
+        self.via.pass(head.version, &mut head.headers)?;
         let mut request = Request::from_parts(head, body);
         if request.method() == Method::CONNECT {
             return Err(ForwardError::Tunnel);
@@ -92,6 +97,9 @@ impl Forward {
             let (head, body) = response.into_parts();
             if Size::of_response(&head) != Size::Fits {
                 return Err(ForwardError::ResponseHead);
+            }
+            if checks::is_coded(&head.headers) {
+                return Err(ForwardError::ResponseCoding);
             }
             let mut response = Response::from_parts(head, body);
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -68,6 +68,8 @@ impl<B, E> Guard<B, E> for Label {
         if let Ok(id) = HeaderValue::try_from(self.exchange.id().to_string()) {
             headers.insert(EXCHANGE_ID, id);
         }
+        // What an upstream says of its own replays is not ours.
+        headers.remove(REPLAY);
         if self.replays {
             // What can not be one is one that is not.
             let replayed = self.exchange.fact().unwrap_or(Replayed::Miss);

@@ -1,12 +1,17 @@
 //! A streaming LLM proxy: the layers of tower-lifeline between a client and an upstream. `llm-proxy --help`.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    future::pending,
+    io::{self, Write},
     net::SocketAddr,
     process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use tokio::{net::TcpListener, runtime::Runtime};
+use tokio::{net::TcpListener, runtime::Runtime, task::spawn_blocking};
 use tower::{BoxError, Layer, ServiceBuilder, service_fn};
 use tower_lifeline::{
     abort::{AbortLayer, AbortRegistry},
@@ -30,8 +35,10 @@ use crate::{
     cors::Cors,
     forward::Forward,
     label::LabelLayer,
+    log::Log,
     options::{Command, Layers, Options},
     signals::Signals,
+    upstream::{Protocol, roots},
 };
 
 mod admin;
@@ -43,6 +50,7 @@ mod forward;
 mod heads;
 mod label;
 mod ledger;
+mod log;
 mod options;
 mod reply;
 mod serve;
@@ -56,30 +64,32 @@ mod units;
 mod upstream;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
     let options = Options::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let Ok(log) = Log::start() else { return ExitCode::FAILURE };
     let ended = match &options.command {
         Some(Command::Report { ledger }) => ledger::report(ledger),
-        None => run_to_end(options),
+        None => run_to_end(options, &log),
     };
-    match ended {
+    let code = match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", ErrorChain::of(&*error));
             ExitCode::FAILURE
         }
-    }
+    };
+    log.flush();
+    code
 }
 
-fn run_to_end(options: Options) -> Result<(), BoxError> {
+fn run_to_end(options: Options, log: &Log) -> Result<(), BoxError> {
     let runtime = Runtime::new()?;
-    let ended = runtime.block_on(run(options));
-    // Without waiting for a look-up of a name that hangs.
+    let ended = runtime.block_on(run(options, log));
+    // Without waiting for a look-up of a name that hangs, or for a stdout that is not read.
     runtime.shutdown_background();
     ended
 }
 
-async fn run(options: Options) -> Result<(), BoxError> {
+async fn run(options: Options, log: &Log) -> Result<(), BoxError> {
     let listener = bind("--listen", options.listen).await?;
     let admin_listener = bind("--admin", options.admin).await?;
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
@@ -88,6 +98,9 @@ async fn run(options: Options) -> Result<(), BoxError> {
         Some(upstream) => upstream,
         None => simulate::start().await?,
     };
+    if upstream.protocol() == Protocol::Tls {
+        roots::check()?;
+    }
     let forward = Forward::new(
         upstream,
         forward::Limits { idle: options.upstream_idle, uploads: options.upload_total },
@@ -141,17 +154,29 @@ async fn run(options: Options) -> Result<(), BoxError> {
             move |request| reply::or_refusal(forward.clone(), request)
         }));
 
+    let stopping = Arc::new(AtomicBool::new(false));
     let admin = admin::router(Admin {
         books,
         registry,
         captured,
+        dropped: log.dropped().clone(),
         token: options.admin_token.as_deref().map(Into::into),
+        hosts: options.admin_host.clone().into(),
+        stopping: stopping.clone(),
     });
-    tokio::spawn(axum::serve(admin_listener, admin).into_future());
+    tokio::spawn(serve::serve(admin_listener, admin, admin::LIMITS, pending()));
     // From before anyone is told that it runs.
     let mut signals = Signals::listen();
-    announce(address, admin_address, simulated)?;
-    let limits = serve::Limits { unread: options.unread_timeout, idle: options.connection_idle };
+    let announced = spawn_blocking(move || announce(address, admin_address));
+    tokio::select! {
+        announced = announced => announced??,
+        () = signals.next() => return Ok(()),
+    }
+    if simulated {
+        suggest(address, admin_address, log);
+    }
+    let (unread, idle) = (options.unread_timeout, options.connection_idle);
+    let limits = serve::Limits { unread, idle, connections: None };
     let cors = Cors::new(&options.cors);
     let connections = match options.layers {
         Layers::All => serve::serve(listener, cors.layer(proxy), limits, signals.next()).await,
@@ -161,6 +186,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
             serve::serve(listener, bare, limits, signals.next()).await
         }
     };
+    stopping.store(true, Ordering::Relaxed);
     let endings = (options.layers == Layers::All).then_some(&endings);
     shutdown::shutdown(connections, options.grace, signals, &all, endings).await;
     if let Some(ledger) = ledger {
@@ -174,18 +200,17 @@ async fn bind(option: &str, address: SocketAddr) -> Result<TcpListener, BoxError
     bound.map_err(|error| format!("{option} {address}: {error}").into())
 }
 
-/// Says where it listens, and what to paste to see it at work.
-fn announce(proxy: SocketAddr, admin: SocketAddr, simulated: bool) -> io::Result<()> {
+/// Says where it listens.
+fn announce(proxy: SocketAddr, admin: SocketAddr) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening on http://{proxy}\nadmin on http://{admin}")?;
-    stdout.flush()?;
-    if simulated {
-        let question =
-            r#"{"model":"sim","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
-        let json = "content-type: application/json";
-        let mut stderr = io::stderr().lock();
-        writeln!(stderr, "curl -N http://{proxy}/v1/chat/completions -H '{json}' -d '{question}'")?;
-        writeln!(stderr, "http://{admin}/")?;
-    }
-    Ok(())
+    stdout.flush()
+}
+
+/// Says what to paste to see it at work.
+fn suggest(proxy: SocketAddr, admin: SocketAddr, log: &Log) {
+    let question = r#"{"model":"sim","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let json = "content-type: application/json";
+    log.say(&format!("curl -N http://{proxy}/v1/chat/completions -H '{json}' -d '{question}'"));
+    log.say(&format!("http://{admin}/"));
 }

@@ -7,7 +7,10 @@ use clap::{
     error::ErrorKind,
 };
 
-use http::{HeaderName, uri::PathAndQuery};
+use http::{
+    HeaderName,
+    uri::{Authority, PathAndQuery},
+};
 
 use crate::{cors::Origin, simulate, units, upstream::Upstream};
 
@@ -43,6 +46,11 @@ pub(crate) struct Options {
     /// a browser needs something that adds the header, such as a proxy in front
     #[arg(long, value_name = "T", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) admin_token: Option<String>,
+
+    /// A name by which the admin listener may be called without a token, besides addresses and `localhost`; may be repeated
+    /// [default: none]. Any other name is refused: a page may have bound its own to this address
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    pub(crate) admin_host: Vec<String>,
 
     /// Base URL of the upstream: http (HTTP/1.1), h2c (HTTP/2 with prior knowledge) or https (by ALPN)
     /// [default: a simulated LLM inside this process, see below]
@@ -221,6 +229,11 @@ fn grace(text: &str) -> Result<Limit<Duration>, String> {
         "off" => Ok(None),
         _ => units::duration(text).map(Some),
     }
+}
+
+fn host_name(text: &str) -> Result<String, String> {
+    let host = text.parse::<Authority>().ok().filter(|authority| authority.host() == text);
+    host.map(|_| text.to_owned()).ok_or_else(|| "write a name, as admin.example".to_owned())
 }
 
 fn path_prefix(text: &str) -> Result<String, String> {

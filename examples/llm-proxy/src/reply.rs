@@ -42,6 +42,9 @@ where
                     // Refused, which is an answer as any other.
                     ForwardError::Target(_)
                     | ForwardError::RequestHead
+                    | ForwardError::Host
+                    | ForwardError::Loop
+                    | ForwardError::RequestCoding
                     | ForwardError::NoWebSocket
                     | ForwardError::Tunnel => {}
                     error => drop(exchange.record(Cause::failed(error))),
@@ -102,10 +105,16 @@ pub(crate) fn no_answer(error: &ForwardError) -> Response<Bytes> {
         | ForwardError::Failed(_)
         | ForwardError::Switched
         | ForwardError::Upgrade(_)
-        | ForwardError::ResponseHead => StatusCode::BAD_GATEWAY,
+        | ForwardError::ResponseHead
+        | ForwardError::ResponseCoding => StatusCode::BAD_GATEWAY,
+        ForwardError::Loop => StatusCode::LOOP_DETECTED,
         ForwardError::RequestHead => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        ForwardError::Upload(_) | ForwardError::Target(_) => StatusCode::BAD_REQUEST,
-        ForwardError::NoWebSocket | ForwardError::Tunnel => StatusCode::NOT_IMPLEMENTED,
+        ForwardError::Upload(_) | ForwardError::Target(_) | ForwardError::Host => {
+            StatusCode::BAD_REQUEST
+        }
+        ForwardError::NoWebSocket | ForwardError::Tunnel | ForwardError::RequestCoding => {
+            StatusCode::NOT_IMPLEMENTED
+        }
     };
     // Its own words only: the error beneath names the upstream.
     refusal(status, &error.to_string(), "failed")

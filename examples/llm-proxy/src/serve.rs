@@ -25,6 +25,8 @@ pub(crate) use self::pace::Given;
 use self::{
     idle::{Activity, Answer, Close, Observed},
     pace::Paced,
+    resets::{Counted, Resets},
+    room::Room,
 };
 use crate::{
     heads::{self, Size},
@@ -33,6 +35,8 @@ use crate::{
 
 mod idle;
 mod pace;
+mod resets;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +59,8 @@ pub(crate) struct Limits {
     pub(crate) unread: Option<Duration>,
     /// It has had no exchange for so long.
     pub(crate) idle: Option<Duration>,
+    /// There are so many, this one is the oldest of those without an exchange, and another one comes.
+    pub(crate) connections: Option<usize>,
 }
 
 /// The connections of a listener that is closed. To drop them is to cut them.
@@ -90,12 +96,18 @@ where
     let server = server();
     let mut connections = Connections { tasks: JoinSet::new(), stop: watch::Sender::new(()) };
     let mut stop = pin!(stop);
+    let mut room = limits.connections.map(Room::new);
     loop {
         let stream = tokio::select! {
             () = &mut stop => return connections,
             Some(_) = connections.tasks.join_next() => continue,
             stream = accept(&listener) => stream,
         };
+        if room.as_mut().is_some_and(|room| !room.make()) {
+            continue;
+        }
+        let activity = Activity::new();
+        let doing = activity.watch();
         let socket = Socket::new(stream, limits.unread);
         let told = (socket.given(), socket.switch());
         let reset = socket.reset();
@@ -104,16 +116,20 @@ where
             socket,
             told,
             service.clone(),
+            activity,
             limits.idle,
             connections.stop.subscribe(),
         );
-        connections.tasks.spawn(async move {
+        let task = connections.tasks.spawn(async move {
             tokio::select! {
                 () = connection => {}
                 // hyper does not look while the upload waits for a reader.
                 () = reset => {}
             }
         });
+        if let Some(room) = &mut room {
+            room.take(doing, task);
+        }
     }
 }
 
@@ -123,6 +139,7 @@ async fn connection<S, B>(
     io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     told: (Given, Switch),
     service: S,
+    activity: Activity,
     idle: Option<Duration>,
     mut stop: watch::Receiver<()>,
 ) where
@@ -133,17 +150,21 @@ async fn connection<S, B>(
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let activity = Activity::new();
     let mut changes = activity.watch();
     let io = TokioIo::new(Observed::new(io, activity.clone()));
-    let service = service_fn(move |request| {
+    let resets = Resets::new();
+    let counted = resets.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
         let exchange = activity.begin();
+        // In HTTP/1 the connection ends with it.
+        let open = (request.version() == Version::HTTP_2).then(|| counted.begin());
         let (service, (given, switch)) = (service.clone(), told.clone());
         async move {
             let answer = answer(service, given, request).await;
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 switch.on();
             }
+            let answer = answer.map(|body| Counted::new(body, open));
             Ok::<_, Infallible>(answer.map(|body| Answer { body, exchange }))
         }
     });
@@ -162,7 +183,12 @@ async fn connection<S, B>(
                 return;
             }
             Ok(()) = changes.changed() => {}
-            close = at(deadline) => match close {
+            close = async {
+                tokio::select! {
+                    close = at(deadline) => close,
+                    close = resets.exceed(closing) => close,
+                }
+            } => match close {
                 Close::Now => return,
                 Close::Gracefully => {
                     closing = true;

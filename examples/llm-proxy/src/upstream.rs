@@ -7,6 +7,7 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
+pub(crate) mod roots;
 #[cfg(test)]
 mod tests;
 

@@ -162,3 +162,24 @@ async fn a_websocket_is_dialled_with_http1_alone() -> Result<()> {
     assert_eq!(chosen.map_err(|error| error.to_string())?.as_deref(), Some(&b"http/1.1"[..]));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_file_of_roots_that_can_not_be_read_is_refused_at_the_start() -> Result<()> {
+    let empty = std::env::temp_dir().join(format!("llm-proxy-no-roots-{}.pem", std::process::id()));
+    std::fs::write(&empty, "no certificate")?;
+    for file in ["/nowhere/roots.pem", &*empty.to_string_lossy()] {
+        let started = Command::new(env!("CARGO_BIN_EXE_llm-proxy"))
+            .args(["--listen=127.0.0.1:0", "--admin=127.0.0.1:0", "--upstream=https://127.0.0.1:1"])
+            .env("SSL_CERT_FILE", file)
+            .env("SSL_CERT_DIR", "/etc/ssl/certs")
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(Duration::from_secs(20), started).await??;
+        let told = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(&format!("SSL_CERT_FILE {file}: ")), "{told}");
+        assert!(output.stdout.is_empty());
+    }
+    std::fs::remove_file(empty)?;
+    Ok(())
+}

@@ -164,6 +164,34 @@ async fn the_headers_that_were_asked_for_are_one_field_in_the_order_of_the_askin
     unlike("none was asked for");
 }
 
+#[tokio::test]
+async fn of_each_text_that_others_chose_there_are_1024_characters_at_most() {
+    let capture = Capture::default();
+    let _guard = tracing::subscriber::set_default(capture.clone());
+    let (long, cut) = ("é".repeat(30_000), "é".repeat(1024));
+    let names = ["server", "via"].map(http::HeaderName::from_static);
+    let layer = FinalizeLayer::with(move |request| Traced::new(request).headers(names.clone()));
+    let request = Request::builder()
+        .method(&*"M".repeat(60_000))
+        .uri(format!("/{}", "p".repeat(60_000)))
+        .body(())
+        .unwrap();
+    let response = Response::builder().header("server", long.as_bytes()).header("via", "a");
+    let body = Script::new().error(&long);
+    let mut body = through(&layer, request, response.body(body).unwrap()).await;
+    assert!(body.frame().await.unwrap().is_err());
+    drop(body);
+    let (_, fields) = capture.only();
+    for expect in [
+        format!("method {}", "M".repeat(1024)),
+        format!("path /{}", "p".repeat(1023)),
+        format!("error {cut}"),
+        format!("headers server={}", "é".repeat(1024 - "server=".len())),
+    ] {
+        assert!(fields.contains(&expect), "{expect}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_read_after_the_client_left_is_told_with_how_that_ended() {
     use crate::detach::{DetachLayer, DrainLimits};

@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use axum::{
     body::{Body, to_bytes},
     response::Response,
@@ -21,7 +23,15 @@ use crate::{
 pub(super) fn admin(token: Option<&str>) -> Admin {
     let token = token.map(Into::into);
     let captured = Budget::new(0);
-    Admin { books: Books::default(), registry: AbortRegistry::new(), captured, token }
+    Admin {
+        books: Books::default(),
+        registry: AbortRegistry::new(),
+        captured,
+        dropped: Default::default(),
+        token,
+        hosts: ["admin.example".to_owned()].into(),
+        stopping: Default::default(),
+    }
 }
 
 /// What is answered to a request with these headers.
@@ -44,6 +54,9 @@ pub(super) async fn answer_to(
     headers: &[(&str, &str)],
 ) -> Response {
     let mut request = Request::builder().method(method).uri(target);
+    if headers.iter().all(|(name, _)| *name != "host") {
+        request = request.header("host", "127.0.0.1:8081");
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -252,4 +265,108 @@ async fn with_a_token_every_request_needs_it() {
     assert_eq!(ask_with(&admin, Method::GET, "/endings", &[good]).await.0, StatusCode::OK);
     let aborted = ask_with(&admin, Method::DELETE, "/streams", &[good]).await;
     assert_eq!(aborted, (StatusCode::OK, json!({"aborted": 1})));
+}
+
+#[tokio::test]
+async fn without_a_token_it_answers_only_to_an_address_localhost_or_a_name_that_was_given() {
+    for (host, status) in [
+        ("127.0.0.1:8081", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8081", 200),
+        ("10.0.0.7", 200),
+        ("localhost:8081", 200),
+        ("LocalHost", 200),
+        ("admin.example:443", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("evil.example:8081", 421),
+        ("", 421),
+        ("a b", 421),
+    ] {
+        let headers = [("host", host)];
+        for (method, target) in
+            [(Method::GET, "/streams"), (Method::GET, "/"), (Method::DELETE, "/streams")]
+        {
+            let (told, _) = ask_with(&admin(None), method, target, &headers).await;
+            assert_eq!(told, status, "{host} {target}");
+        }
+        let with_token = [("host", host), ("authorization", "Bearer s3cret")];
+        let (told, _) =
+            ask_with(&admin(Some("s3cret")), Method::GET, "/streams", &with_token).await;
+        assert_eq!(told, 200, "{host}: with a token it is not asked");
+    }
+    let twice = [("host", "localhost"), ("host", "localhost")];
+    let (told, answer) = ask_with(&admin(None), Method::GET, "/streams", &twice).await;
+    assert_eq!((told.as_u16(), &answer["error"]["code"]), (421, &json!("host")));
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_are_refused_and_get_no_feed() {
+    let host = ("host", "127.0.0.1:8081");
+    for (target, headers, status) in [
+        ("/live", &[][..], 200),
+        ("/live", &[("sec-fetch-site", "same-origin")], 200),
+        ("/live", &[("origin", "http://127.0.0.1:8081")], 200),
+        ("/live", &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")], 403),
+        ("/live", &[("sec-fetch-site", "same-site")], 403),
+        ("/live", &[("sec-fetch-site", "cross-site"), ("sec-fetch-dest", "document")], 403),
+        ("/live", &[("origin", "http://127.0.0.1:8082")], 403),
+        ("/live", &[("origin", "http://evil.example")], 403),
+        ("/live", &[("origin", "null")], 403),
+        ("/streams", &[("sec-fetch-site", "cross-site")], 403),
+        // A bookmark, and a link.
+        ("/", &[("sec-fetch-site", "none"), ("sec-fetch-dest", "document")], 200),
+        ("/", &[("sec-fetch-site", "cross-site"), ("sec-fetch-dest", "document")], 200),
+        ("/", &[("sec-fetch-site", "cross-site"), ("sec-fetch-dest", "iframe")], 403),
+    ] {
+        let headers: Vec<_> = [host].iter().chain(headers).copied().collect();
+        let response = answer_to(&admin(None), Method::GET, target, &headers).await;
+        assert_eq!(response.status(), status, "{target} {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn all_of_it_is_what_it_says_and_not_to_be_kept() {
+    let admin = admin(Some("s3cret"));
+    let good = ("authorization", "Bearer s3cret");
+    let foreign = ("origin", "http://evil.example");
+    for (method, target, header, status) in [
+        (Method::GET, "/streams", good, 200),
+        (Method::GET, "/metrics", good, 200),
+        (Method::GET, "/", good, 200),
+        (Method::GET, "/live", good, 200),
+        (Method::GET, "/nowhere", good, 404),
+        (Method::PUT, "/streams", good, 405),
+        (Method::GET, "/endings?limit=x", good, 400),
+        (Method::GET, "/streams", ("authorization", "Bearer x"), 401),
+        (Method::GET, "/streams", foreign, 403),
+        (Method::GET, "/healthz", foreign, 200),
+    ] {
+        let response = answer_to(&admin, method, target, &[header]).await;
+        assert_eq!(response.status(), status, "{target}");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{target}");
+        assert_eq!(response.headers()["cache-control"], "no-store", "{target}");
+    }
+}
+
+#[tokio::test]
+async fn whether_it_lives_and_takes_requests_is_told_to_everybody_and_nothing_else_is() {
+    let admin = admin(Some("s3cret"));
+    for stops in [false, true] {
+        admin.stopping.store(stops, Ordering::Relaxed);
+        for (target, status) in [("/healthz", 200), ("/readyz", if stops { 503 } else { 200 })] {
+            let response = answer_to(&admin, Method::GET, target, &[("host", "pod.local")]).await;
+            assert_eq!(response.status(), status, "{target}");
+            assert!(to_bytes(response.into_body(), 1).await.unwrap().is_empty(), "{target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reason_that_is_too_long_is_cut() {
+    let admin = admin(None);
+    let body = live(&admin, "a");
+    delete(&admin, &format!("/streams/a?reason={}", "r".repeat(5000))).await;
+    assert_eq!(reason(body).await, "r".repeat(1024));
 }

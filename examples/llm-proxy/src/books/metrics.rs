@@ -71,10 +71,11 @@ pub(super) struct Metrics {
 
 /// What is so at the moment of a scrape.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
+pub(super) struct Now<'a> {
     pub(super) live: usize,
     pub(super) draining: usize,
     pub(super) captured: usize,
+    pub(super) dropped: &'a Counter,
 }
 
 /// How an exchange ended. All of it comes from closed sets: each new value would be a time series that stays for ever.
@@ -125,7 +126,7 @@ impl Metrics {
     }
 
     /// All of it as Prometheus reads it, in the text format of OpenMetrics.
-    pub(super) fn text(&self, now: Now) -> String {
+    pub(super) fn text(&self, now: Now<'_>) -> String {
         let mut all = Registry::with_prefix("llm_proxy");
         all.register("exchanges", "Exchanges that have ended, by how", self.exchanges.clone());
         all.register(
@@ -162,6 +163,11 @@ impl Metrics {
             "ledger_lost_endings",
             "Endings that are not in the ledger and never will be",
             self.ledger.lost.clone(),
+        );
+        all.register(
+            "log_lines_dropped",
+            "Lines of the log that nobody read fast enough",
+            now.dropped.clone(),
         );
         let mut text = String::new();
         // A string takes all that is written to it.

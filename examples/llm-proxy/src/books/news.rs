@@ -48,9 +48,12 @@ impl Books {
 
         let mut live: Vec<_> = live
             .into_iter()
-            .map(|(id, entry)| (entry.exchange.id(), Stream::of(id, &entry.exchange, entry.asked)))
+            .map(|(id, entry)| {
+                let begun = (entry.exchange.started(), entry.exchange.id());
+                (begun, Stream::of(id, &entry.exchange, entry.asked))
+            })
             .collect();
-        live.sort_unstable_by_key(|(id, _)| *id);
+        live.sort_unstable_by_key(|(begun, _)| *begun);
         let mut streams: Vec<Stream> = live.into_iter().map(|(_, stream)| stream).collect();
         let draining = streams.iter().filter(|stream| stream.is_draining()).count();
         let live = streams.len();

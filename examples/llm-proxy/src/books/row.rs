@@ -12,7 +12,7 @@ use tower_lifeline::{
     usage::{Terminator, Usage, UsageReport},
 };
 
-use super::{Asked, capped};
+use super::{Asked, cut};
 use crate::{capture::Captured, label::Given, reply::Ours};
 
 /// A live exchange, for `GET /streams`.
@@ -35,7 +35,7 @@ impl Stream {
         let age = progress.elapsed();
         Self {
             id,
-            method: asked.method.to_string(),
+            method: asked.method,
             path: asked.path,
             status: exchange.fact().map(|Given(status)| status.as_u16()),
             age_ms: millis(age),
@@ -88,7 +88,7 @@ impl Cost {
     fn of(usage: &Usage) -> Option<Self> {
         Some(Self {
             dialect: usage.dialect?.as_str(),
-            model: usage.model.as_deref().map(capped),
+            model: usage.model.as_deref().map(cut),
             input_tokens: usage.input_tokens,
             output_tokens: usage.output_tokens,
             cached_tokens: usage.cached_tokens,
@@ -110,7 +110,7 @@ impl Row {
     fn new(id: Arc<str>, asked: &Asked, outcome: Outcome) -> Self {
         Self {
             id,
-            method: asked.method.to_string(),
+            method: asked.method.clone(),
             path: asked.path.clone(),
             status: None,
             outcome: outcome.as_str(),
@@ -131,7 +131,7 @@ impl Row {
     pub(super) fn turned_away(exchange: &Exchange, asked: &Asked, reason: &AbortReason) -> Self {
         Self {
             status: Some(StatusCode::SERVICE_UNAVAILABLE.as_u16()),
-            reason: Some(capped(reason.text())),
+            reason: Some(cut(reason.text())),
             elapsed_ms: millis(exchange.progress().elapsed()),
             ..Self::new(exchange.id().to_string().into(), asked, Outcome::Aborted)
         }
@@ -164,7 +164,7 @@ impl Row {
         let of_replay = ending.exchange.fact::<Terminator>().filter(|_| !ours);
         Self {
             status: ending.status.map(|status| status.as_u16()),
-            reason: ending.reason().map(capped),
+            reason: ending.reason().map(cut),
             bytes: ending.bytes,
             frames: ending.frames,
             head_ms: ending.time_to_head.map(millis),

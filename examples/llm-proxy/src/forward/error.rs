@@ -23,6 +23,14 @@ pub(crate) enum ForwardError {
     ResponseHead,
     /// The head of the request is too large.
     RequestHead,
+    /// It names no host, or more than one.
+    Host,
+    /// It has passed this process.
+    Loop,
+    /// Its body is in a transfer coding beside `chunked`.
+    RequestCoding,
+    /// The answer's body is.
+    ResponseCoding,
     /// A WebSocket can not be had from an HTTP/2 upstream.
     NoWebSocket,
     /// The request's target can not be expressed under the upstream's base URL.
@@ -60,6 +68,12 @@ impl fmt::Display for ForwardError {
             Self::Upgrade(_) => "the upstream failed when it had switched protocols",
             Self::ResponseHead => "the head of the upstream's answer is too large",
             Self::RequestHead => "the head of the request is too large",
+            Self::Host => "the request does not name one host",
+            Self::Loop => "the request has come back to where it was sent from",
+            Self::RequestCoding => "the request is in a transfer coding that is not supported",
+            Self::ResponseCoding => {
+                "the upstream's answer is in a transfer coding that is not supported"
+            }
             Self::NoWebSocket => "the upstream takes no WebSockets",
             Self::Target(_) => "the upstream has no such address",
             Self::Tunnel => "CONNECT is not supported",
@@ -76,6 +90,10 @@ impl Error for ForwardError {
             Self::Switched
             | Self::ResponseHead
             | Self::RequestHead
+            | Self::Host
+            | Self::Loop
+            | Self::RequestCoding
+            | Self::ResponseCoding
             | Self::NoWebSocket
             | Self::Tunnel => None,
         }

@@ -80,3 +80,9 @@ async fn whatever_is_no_event_stream_gets_no_other_header() {
     }
     assert!(labelled(StatusCode::OK, &[]).await.is_empty());
 }
+
+#[tokio::test]
+async fn what_an_upstream_says_of_replays_does_not_pass_as_ours() {
+    let headers = labelled(StatusCode::OK, &[("x-replay", "hit"), ("x-replay", "join")]).await;
+    assert_eq!(values(&headers, "x-replay"), [""; 0]);
+}

@@ -236,7 +236,7 @@ fn help_explains_every_option_with_its_default() {
     assert_eq!([count("20m"), count("5m"), count("10m")], [1, 1, 1]);
     assert_eq!([count("60s"), count("5s")], [2, 1]);
     assert_eq!([count("off"), count("1MiB"), count("256MiB"), count("100")], [4, 2, 2, 1]);
-    assert_eq!(options.matches("[default:").count(), 28);
+    assert_eq!(options.matches("[default:").count(), 29);
 }
 
 #[test]

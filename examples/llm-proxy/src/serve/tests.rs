@@ -12,7 +12,7 @@ use tokio::{
 };
 use tower::service_fn;
 
-use super::{Connections, Limits, connection, serve};
+use super::{Activity, Connections, Limits, connection, serve};
 use crate::testing::{Endless, Wire, full, listener, server, soon};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -100,7 +100,15 @@ async fn closed(idle: Option<Duration>, sends: &[(u64, &str)]) -> (String, u64) 
         Ok(Response::new(full("ok")))
     });
     let (_stop, stopped) = watch::channel(());
-    tokio::spawn(connection(super::server(), io, Default::default(), service, idle, stopped));
+    tokio::spawn(connection(
+        super::server(),
+        io,
+        Default::default(),
+        service,
+        Activity::new(),
+        idle,
+        stopped,
+    ));
     let start = Instant::now();
     let mut read = Vec::new();
     for (at, bytes) in sends {
@@ -187,7 +195,15 @@ async fn an_http2_client_that_asks_for_nothing_is_alive_until_it_was_idle_for_to
     let (client, io) = tokio::io::duplex(4096);
     let service = service_fn(|_: Request<Incoming>| async { Ok(Response::new(full("ok"))) });
     let (_stop, stopped) = watch::channel(());
-    tokio::spawn(connection(super::server(), io, Default::default(), service, IDLE, stopped));
+    tokio::spawn(connection(
+        super::server(),
+        io,
+        Default::default(),
+        service,
+        Activity::new(),
+        IDLE,
+        stopped,
+    ));
     let start = Instant::now();
     let (_requests, connection) = h2::client::handshake(client).await.unwrap();
     timeout(Duration::from_secs(10_000), connection).await.unwrap().unwrap();

@@ -19,7 +19,7 @@ async fn send(
     body: String,
 ) -> Response<Either<Answer, WebSocket>> {
     let forward = Forward::new(start().await.unwrap(), Default::default()).unwrap();
-    let request = request.body(full(body)).unwrap();
+    let request = request.header("host", "x").body(full(body)).unwrap();
     soon(forward.oneshot(request)).await.unwrap()
 }
 

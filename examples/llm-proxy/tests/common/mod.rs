@@ -1,6 +1,7 @@
 //! The real proxy as a process, for tests and benches.
 
 use std::{
+    ffi::OsString,
     net::SocketAddr,
     process::Stdio,
     sync::{Arc, Mutex},
@@ -33,6 +34,12 @@ pub(crate) struct Proxy {
     pub(crate) stderr: Arc<Mutex<Vec<String>>>,
 }
 
+fn program() -> OsString {
+    // Another one, for a bench that compares.
+    let program = std::env::var_os("LLM_PROXY");
+    program.unwrap_or_else(|| env!("CARGO_BIN_EXE_llm-proxy").into())
+}
+
 impl Proxy {
     /// Starts it on ports of its own, and waits until both listeners are ready.
     pub(crate) async fn start(options: &[&str]) -> Self {
@@ -48,11 +55,34 @@ impl Proxy {
 
     /// Starts it with these options and no others.
     pub(crate) async fn start_with(options: &[&str]) -> Self {
-        // Another one, for a bench that compares.
-        let program = std::env::var_os("LLM_PROXY");
-        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_llm-proxy").into());
-        let mut child = Command::new(program)
-            .args(options)
+        let mut proxy = Self::with_unread_log(options).await;
+        let logged = Arc::clone(&proxy.stderr);
+        let mut log = BufReader::new(proxy.child.stderr.take().unwrap()).lines();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = log.next_line().await {
+                logged.lock().unwrap().push(line);
+            }
+        });
+        proxy
+    }
+
+    /// The same, and nobody reads what it logs.
+    pub(crate) async fn with_unread_log(options: &[&str]) -> Self {
+        Self::spawn(Command::new(program()).args(options)).await
+    }
+
+    /// Starts it on ports of its own with so many descriptors, and nobody reads what it logs.
+    #[allow(dead_code, reason = "only some of those who start a proxy run it short of something")]
+    pub(crate) async fn with_descriptors(count: u32, options: &[&str]) -> Self {
+        let limit = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
+        let loopback = ["--listen=127.0.0.1:0", "--admin=127.0.0.1:0"];
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &limit]).arg(program()).args(loopback).args(options);
+        Self::spawn(&mut shell).await
+    }
+
+    async fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -60,14 +90,7 @@ impl Proxy {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let stderr = Arc::new(Mutex::new(Vec::new()));
-        let logged = Arc::clone(&stderr);
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = log.next_line().await {
-                logged.lock().unwrap().push(line);
-            }
-        });
+        let stderr = Arc::default();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let addr = address(&mut stdout, "listening on http://").await;
         let admin = address(&mut stdout, "admin on http://").await;
@@ -82,8 +105,9 @@ impl Proxy {
         headers: &str,
     ) -> (Instant, u16, Value) {
         let mut client = H1::connect(self.admin).await.unwrap();
-        let request =
-            format!("{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n"
+        );
         let asked = Instant::now();
         client.send(request).await.unwrap();
         let status = client.read_head(LIMIT).await.as_ref().ok().and_then(Head::status).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{H1, H2, H2Next, How, Play, Upstream};
+use testkit::{H1, H2, H2Next, How, Play, Reason, Upstream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -187,6 +187,59 @@ async fn a_request_without_a_body_says_so_where_one_is_usual() {
             assert_eq!(head.header("transfer-encoding"), None, "{method} {wire:?}");
         }
     }
+}
+
+/// Issue 10 D7: 300 silent connections to the admin listener took all descriptors.
+#[tokio::test]
+async fn silent_connections_to_the_admin_listener_take_neither_it_nor_the_proxy_down() {
+    let upstream = answering().await;
+    let to = format!("--upstream=http://{}", upstream.addr());
+    let proxy = Proxy::with_descriptors(256, &[&to]).await;
+    let mut scraper = H1::connect(proxy.admin).await.unwrap();
+    let scrape = "GET /streams HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    scraper.send(scrape).await.unwrap();
+    scraper.read_until(|bytes| bytes.ends_with(b"[]"), LIMIT).await.unwrap();
+    let mut silent = Vec::new();
+    for n in 0..300 {
+        let mut client = TcpStream::connect(proxy.admin).await.unwrap();
+        let _ = client.write_all(&b"GET /streams"[..n % 4]).await;
+        silent.push(client);
+    }
+    for _ in 0..5 {
+        assert_eq!(proxy.see("/streams").await, serde_json::json!([]));
+        let mut client = H1::connect(proxy.addr).await.unwrap();
+        ask(&mut client).await;
+    }
+    // One that has asked for something is the last to go.
+    scraper.take();
+    scraper.send(scrape).await.unwrap();
+    scraper.read_until(|bytes| bytes.ends_with(b"[]"), LIMIT).await.unwrap();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", proxy.child.id().unwrap())).unwrap();
+    assert!(open.count() < 128);
+}
+
+/// Issue 10 D9: one connection made 25,200 of them to the upstream in ten seconds.
+#[tokio::test]
+async fn an_h2_client_that_resets_again_and_again_is_told_to_go() {
+    let upstream = Upstream::start([Play::new().head_sse().chunk("data: 1\n\n").stall()]).await;
+    let proxy = Proxy::before(upstream.addr(), &[]).await;
+    let mut client = H2::connect(proxy.addr).await.unwrap();
+    let (_, mut kept) = client.request("GET", "/", &[]).await.unwrap();
+    assert!(matches!(kept.next(LIMIT).await, H2Next::Data(_)));
+    let mut resets = 0;
+    let gone = loop {
+        match client.request("GET", "/", &[]).await {
+            Ok((_, body)) => body.reset(Reason::CANCEL),
+            Err(gone) => break gone,
+        }
+        resets += 1;
+        assert!(resets < 1000, "nothing stops it");
+    };
+    assert!(resets >= 200, "{resets}");
+    assert!(matches!(gone, H2Next::Gone(_)), "{gone:?}");
+    // What is under way is not cut for it.
+    assert_eq!(proxy.stream(|stream| stream["bytes"] == 9).await["draining"], false);
+    drop(kept);
 }
 
 #[tokio::test]

@@ -20,7 +20,8 @@ const HISTOGRAMS: [&str; 3] = ["time_to_head", "time_to_first_frame", "exchange_
 /// What the admin listener answers: status, content type, body.
 async fn ask(proxy: &Proxy, headers: &str) -> (u16, String, String) {
     let mut client = H1::connect(proxy.admin).await.unwrap();
-    let request = format!("GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+    let request =
+        format!("GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
     client.send(request).await.unwrap();
     let head = client.read_head(LIMIT).await.unwrap();
     let end = client.read_to_end(LIMIT).await;
@@ -74,6 +75,7 @@ async fn before_anything_has_happened_everything_is_zero_and_well_named() {
             ("llm_proxy_ledger_errors", "counter"),
             ("llm_proxy_ledger_lost_endings", "counter"),
             ("llm_proxy_live_exchanges", "gauge"),
+            ("llm_proxy_log_lines_dropped", "counter"),
             ("llm_proxy_time_to_first_frame_seconds", "histogram"),
             ("llm_proxy_time_to_head_seconds", "histogram"),
             ("llm_proxy_tokens", "counter"),

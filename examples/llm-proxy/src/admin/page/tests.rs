@@ -4,15 +4,16 @@ use axum::{
     body::{Body, to_bytes},
     response::Response,
 };
-use http::{Method, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tokio::time::{Instant, advance};
+use tokio::time::{Instant, advance, sleep};
+use tower::ServiceExt;
 
 use super::{PAGE, SCRIPT, STYLE};
 use crate::{
     admin::{
-        Admin,
+        Admin, router,
         tests::{admin, answer_to, ended, open},
     },
     testing::soon,
@@ -135,13 +136,13 @@ async fn the_feed_tells_each_ending_once_and_a_new_feed_tells_the_last_ones_agai
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_did_not_read_for_an_hour_has_one_event_to_read() {
+async fn a_client_that_did_not_read_for_a_while_has_one_event_to_read() {
     let admin = admin(None);
     let mut feed = feed(&admin).await;
     next(&mut feed).await;
     for _ in 0..100 {
         ended(&admin);
-        advance(Duration::from_secs(36)).await;
+        advance(Duration::from_millis(90)).await;
     }
     let resumed = Instant::now();
     let event = next(&mut feed).await;
@@ -149,6 +150,28 @@ async fn a_client_that_did_not_read_for_an_hour_has_one_event_to_read() {
     assert_eq!((event["endings"].as_array().unwrap().len(), &event["ended"]), (50, &json!(100)));
     next(&mut feed).await;
     assert_eq!(resumed.elapsed(), Duration::from_secs(1));
+}
+
+/// Issue 10 D7: sixteen that do not read were all the feeds there are.
+#[tokio::test(start_paused = true)]
+async fn a_feed_that_is_not_read_for_ten_seconds_is_dropped_and_makes_room() {
+    let admin = admin(None);
+    let router = router(admin);
+    let ask = || async {
+        let request =
+            Request::get("/live").header("host", "localhost").body(Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap()
+    };
+    let mut feeds = Vec::new();
+    for _ in 0..16 {
+        let mut body = ask().await.into_body();
+        next(&mut body).await;
+        feeds.push(body);
+    }
+    assert_eq!(ask().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    sleep(Duration::from_secs(11)).await;
+    assert_eq!(ask().await.status(), StatusCode::OK);
+    assert!(feeds.pop().unwrap().frame().await.unwrap().is_err());
 }
 
 #[tokio::test]

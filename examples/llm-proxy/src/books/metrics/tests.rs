@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use http::Request;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::advance;
 use tower_lifeline::tee::{Budget, Sink};
 
@@ -9,7 +10,7 @@ use crate::books::Books;
 
 /// Count and sum of the silences so far.
 fn gaps(books: &Books) -> [f64; 2] {
-    let (_, text) = books.metrics(&Budget::new(0), true);
+    let (_, text) = books.metrics(&Budget::new(0), &Counter::default(), true);
     ["count", "sum"].map(|suffix| {
         let name = format!("llm_proxy_frame_gap_seconds_{suffix} ");
         let value = text.lines().find_map(|line| line.strip_prefix(&name));
