@@ -23,7 +23,7 @@ use super::{
 use crate::error::BoxError;
 
 /// When the upstream has ended its writing, there is nothing to wait for but what the client has on its way.
-const IN_FLIGHT: Duration = Duration::from_millis(100);
+const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// When the client has ended its writing, it may wait, or be gone: that looks the same for as long as its system keeps a closed
 /// connection (`tcp_fin_timeout` of Linux).

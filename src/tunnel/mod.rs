@@ -50,10 +50,10 @@
 //! | bytes of the client's | go to the upstream | – |
 //! | one side takes nothing | the other is not read: at most 16 KiB are held in each direction | – |
 //! | the client ends its writing | the upstream is told so, and may go on until it ends, or says nothing for 60 s | – |
-//! | the upstream ends its writing | the client is told so, and may go on until it ends, or says nothing for 100 ms | – |
+//! | the upstream ends its writing | the client is told so, and may go on until it ends, or says nothing for 1 s | – |
 //! | the upstream ended, everything is with the client | | clean |
 //! | the client ended first, and was answered no more | | [`TunnelError::Client`]: `disconnected` |
-//! | the same of a [WebSocket](TunnelBody::websocket) whose upstream had sent a Close frame | the upstream may say nothing for 100 ms | clean |
+//! | the same of a [WebSocket](TunnelBody::websocket) whose upstream had sent a Close frame | the upstream may say nothing for 1 s | clean |
 //! | the client's connection broke, or was never upgraded | both are dropped | [`TunnelError::Client`]: `disconnected` |
 //! | TLS ends without `close_notify` | as an end, which many servers mean by it | |
 //! | the upstream's connection broke | both are dropped | [`TunnelError::Upstream`]: `failed` |

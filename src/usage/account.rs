@@ -218,11 +218,15 @@ impl Account {
             self.fail();
         }
         if self.guesses() {
-            let chunk = message.kind == Kind::Chunk;
-            self.told(if chunk { Dialect::BedrockInvoke } else { Dialect::BedrockConverse });
+            match message.kind {
+                Kind::Start => self.told(Dialect::BedrockConverse),
+                // Agents and flows of Bedrock have chunks too, which are no model's.
+                Kind::Chunk if self.dialect.is_some() => self.told(Dialect::BedrockInvoke),
+                Kind::Chunk | Kind::Metadata | Kind::Other => {}
+            }
         }
         self.json("", event);
-        if message.kind == Kind::Metadata {
+        if message.kind == Kind::Metadata && self.dialect == Some(Dialect::BedrockConverse) {
             self.terminate();
         }
     }

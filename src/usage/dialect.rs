@@ -143,6 +143,7 @@ impl Dialect {
 
     pub(super) fn of_path(path: &str) -> Option<Self> {
         let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
+        let path = &*percent_decode_str(path).decode_utf8_lossy(); // Some clients escape the colon.
         let ends = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
         if ends(&["/completions"]) || is_openai_other(path) {
             Some(Self::OpenAiChat)

@@ -76,12 +76,15 @@ impl UsageMeter {
 
     /// Finds the framing by the first byte that is no white space, where the content type says nothing.
     fn sniff(&mut self, first: u8) {
-        let lines = self.account.dialect() == Some(Dialect::Ollama);
+        let dialect = self.account.dialect();
+        let lines = dialect == Some(Dialect::Ollama);
+        // Much that is no stream begins with a zero.
+        let frames = dialect.is_some_and(|dialect| dialect.talks_in(Medium::Frames));
         self.sniffs = false;
         self.framing = match first {
             b'{' if lines => Some(Framing::lines()),
             b'{' | b'[' => Some(Framing::values()),
-            0 => Some(Framing::frames()),
+            0 if frames => Some(Framing::frames()),
             // A comment, a field of an event, a byte order mark.
             b':' | b'd' | b'e' | b'i' | b'r' | 0xef => Some(Framing::events()),
             _ => None,

@@ -65,17 +65,31 @@ pub(crate) fn drain_limits(options: &Options) -> DrainLimits {
         .streams(options.drain_streams.unwrap_or(usize::MAX))
 }
 
+/// What Ollama and Bedrock answer besides what is metered, and what may be a stream of theirs.
+const OTHER_STREAMS: [&str; 8] = [
+    "/api/create",
+    "/api/embeddings",
+    "/api/pull",
+    "/api/push",
+    "/api/show",
+    "/async-invoke",
+    "/invoke-with-bidirectional-stream",
+    "/retrieveAndGenerateStream",
+];
+
 /// Whether a request asks for an event stream: by its body, or its `Accept`.
 ///
 /// Ollama and Bedrock have streams of another kind, and a head of the wrong kind would break their clients; Gemini's have it
 /// in the query.
 pub(crate) fn streams(request: &request::Parts) -> impl FnMut() -> bool + use<> {
-    let path = request.uri.path();
+    let path = request.uri.path().trim_end_matches('/');
+    let query = request.uri.query().unwrap_or_default();
     let by_address = match Dialect::detect(path, None) {
         Some(Dialect::Ollama | Dialect::BedrockConverse | Dialect::BedrockInvoke) => Some(false),
-        Some(Dialect::Gemini) if path.contains(":stream") => {
-            Some(request.uri.query().unwrap_or_default().split('&').any(|pair| pair == "alt=sse"))
+        Some(Dialect::Gemini) if path.ends_with("streamGenerateContent") => {
+            Some(query.split('&').any(|pair| pair == "alt=sse" || pair == "$alt=sse"))
         }
+        _ if OTHER_STREAMS.iter().any(|end| path.ends_with(end)) => Some(false),
         _ => None,
     };
     let mut asks = asks_for_event_stream(request);

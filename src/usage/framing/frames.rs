@@ -53,6 +53,8 @@ pub(in crate::usage) enum Kind {
     Other,
     /// A model's own words, wrapped.
     Chunk,
+    /// The first one of Converse.
+    Start,
     /// The last one of Converse.
     Metadata,
 }
@@ -141,6 +143,7 @@ impl Message {
     fn read(headers: &[u8]) -> Self {
         let kind = match text(headers, b":event-type") {
             Some(b"chunk") => Kind::Chunk,
+            Some(b"messageStart") => Kind::Start,
             Some(b"metadata") => Kind::Metadata,
             _ => Kind::Other,
         };

@@ -175,7 +175,8 @@ fn a_chunk_that_is_no_base64_is_left_out() {
     {
         let chunk = Bytes::from(event("chunk", &format!("{{\"bytes\":\"{bytes}\"}}")));
         for size in [1, 3, 1000] {
-            let usage = read(UsageMeter::new(None), pieces(&chunk, size));
+            let meter = UsageMeter::new(Some(Dialect::BedrockInvoke));
+            let usage = read(meter, pieces(&chunk, size));
             assert_eq!(
                 (usage.dialect, usage.output_tokens),
                 (Some(Dialect::BedrockInvoke), counts)
@@ -189,18 +190,53 @@ fn of_two_members_with_the_words_the_last_counts() {
     let bytes =
         |count: u32| STANDARD.encode(format!("{{\"usage\":{{\"output_tokens\":{count}}}}}"));
     let twice = format!("{{\"bytes\":\"{}\",\"bytes\":\"{}\",\"p\":[\"x\"]}}", bytes(1), bytes(2));
-    let usage = read(UsageMeter::new(None), [Bytes::from(event("chunk", &twice))]);
+    let meter = UsageMeter::new(Some(Dialect::BedrockInvoke));
+    let usage = read(meter, [Bytes::from(event("chunk", &twice))]);
     assert_eq!(usage.output_tokens, Some(2));
 }
 
 #[test]
 fn the_kind_of_the_messages_tells_converse_from_invoke() {
-    for (name, dialect) in
-        [("bedrock_converse", Dialect::BedrockConverse), ("bedrock_invoke", Dialect::BedrockInvoke)]
-    {
-        let mut meter = UsageMeter::new(None);
+    const CONVERSE: Option<Dialect> = Some(Dialect::BedrockConverse);
+    const INVOKE: Option<Dialect> = Some(Dialect::BedrockInvoke);
+    for (path, name, dialect) in [
+        ("/model/m/converse-stream", "bedrock_converse", CONVERSE),
+        ("/model/m/converse-stream", "bedrock_invoke", INVOKE),
+        ("/x", "bedrock_converse", CONVERSE),
+        ("/x", "bedrock_invoke", None),
+    ] {
+        let mut meter = UsageMeter::for_path(path);
         meter.head(&head(200, FRAMES));
-        assert_eq!(read(meter, [sample(name).body]).dialect, Some(dialect));
+        assert_eq!(read(meter, [sample(name).body]).dialect, dialect, "{path} {name}");
+    }
+}
+
+#[test]
+fn messages_of_agents_flows_and_transcriptions_are_of_no_dialect() {
+    for kinds in [
+        &["trace", "chunk", "metadata"][..],
+        &["flowOutputEvent", "flowCompletionEvent"],
+        &["citation", "output"],
+        &["TranscriptEvent"],
+    ] {
+        let stream: Vec<u8> =
+            kinds.iter().flat_map(|kind| event(kind, r#"{"bytes":"aGk="}"#)).collect();
+        let stream = Bytes::from(stream);
+        for size in [1, 1000] {
+            let mut meter = UsageMeter::for_path("/agents/a/agentAliases/b/sessions/s/text");
+            meter.head(&head(200, FRAMES));
+            assert_eq!(read(meter, pieces(&stream, size)), Usage::default(), "{kinds:?}");
+        }
+    }
+}
+
+#[test]
+fn a_body_that_begins_with_a_zero_byte_is_a_stream_of_messages_only_where_bedrock_answers() {
+    let body = Bytes::from_static(b"\0\0\0\x18ftypmp42");
+    for path in ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/api/chat"] {
+        let mut meter = UsageMeter::for_path(path);
+        meter.head(&head(200, "application/octet-stream"));
+        assert_eq!(read(meter, [body.clone()]).terminator, Terminator::None, "{path}");
     }
 }
 

@@ -25,6 +25,7 @@ fn a_path_tells_the_dialect() {
         ("/api/chat", Some(Dialect::Ollama)),
         ("/api/generate", Some(Dialect::Ollama)),
         ("/v2/chat", Some(Dialect::Cohere)),
+        ("/v1beta/models/g%3AstreamGenerateContent", Some(Dialect::Gemini)),
         ("/model/m/converse", Some(Dialect::BedrockConverse)),
         ("/model/m/converse-stream", Some(Dialect::BedrockConverse)),
         ("/model/m/invoke", Some(Dialect::BedrockInvoke)),

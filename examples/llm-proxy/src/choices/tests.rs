@@ -195,6 +195,9 @@ async fn a_stream_of_another_kind_is_none_whatever_the_request_says() {
         "/ollama/api/generate",
         "/model/anthropic.claude/converse-stream",
         "/model/anthropic.claude/invoke-with-response-stream",
+        "/api/pull",
+        "/ollama/api/create/",
+        "/model/amazon.nova-sonic/invoke-with-bidirectional-stream",
     ] {
         assert_eq!(asks(path, "text/event-stream", stream).await, [false, false], "{path}");
     }
@@ -209,6 +212,7 @@ async fn gemini_is_asked_for_a_stream_of_events_in_the_query() {
         ("?key=alt=sse", false),
         ("?alt=sse", true),
         ("?key=k&alt=sse", true),
+        ("?$alt=sse", true),
     ] {
         let target = format!("{path}{query}");
         assert_eq!(asks(&target, "*/*", "{}").await, [expect, expect], "{target}");
