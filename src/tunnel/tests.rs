@@ -200,7 +200,7 @@ async fn a_client_that_was_sent_a_close_frame_may_leave_first() {
         let end = body.frame().await;
         let left = end.map(|end| assert!(matches!(end, Err(TunnelError::Client(_)))));
         assert_eq!(left, client, "{says:?}");
-        assert_eq!(begun.elapsed() < Duration::from_secs(1), client.is_none());
+        assert_eq!(begun.elapsed() < Duration::from_secs(2), client.is_none());
     }
 }
 

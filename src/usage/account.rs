@@ -220,8 +220,10 @@ impl Account {
         if self.guesses() {
             match message.kind {
                 Kind::Start => self.told(Dialect::BedrockConverse),
-                // Agents and flows of Bedrock have chunks too, which are no model's.
-                Kind::Chunk if self.dialect.is_some() => self.told(Dialect::BedrockInvoke),
+                // Agents of Bedrock have chunks too, but of text.
+                Kind::Chunk if self.dialect.is_some() || event.is_whole() => {
+                    self.told(Dialect::BedrockInvoke);
+                }
                 Kind::Chunk | Kind::Metadata | Kind::Other => {}
             }
         }

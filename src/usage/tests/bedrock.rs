@@ -203,7 +203,7 @@ fn the_kind_of_the_messages_tells_converse_from_invoke() {
         ("/model/m/converse-stream", "bedrock_converse", CONVERSE),
         ("/model/m/converse-stream", "bedrock_invoke", INVOKE),
         ("/x", "bedrock_converse", CONVERSE),
-        ("/x", "bedrock_invoke", None),
+        ("/x", "bedrock_invoke", INVOKE),
     ] {
         let mut meter = UsageMeter::for_path(path);
         meter.head(&head(200, FRAMES));

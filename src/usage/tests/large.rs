@@ -150,6 +150,7 @@ fn a_message_of_bedrock_may_be_large_and_so_may_what_it_wraps() {
     let converse =
         format!("{{\"x\":\"{text}\",\"usage\":{{\"inputTokens\":11,\"outputTokens\":7}}}}");
     let converse = [
+        bedrock::event("messageStart", "{\"role\":\"assistant\"}"),
         bedrock::event("messageStop", "{\"stopReason\":\"end_turn\"}"),
         bedrock::event("metadata", &converse),
     ];
