@@ -97,9 +97,7 @@ impl<B: Body> PinnedDrop for ResponseBody<B> {
 
 impl<B: Body> ResponseBody<B> {
     pub(super) fn new(inner: B, mut lease: Option<Lease>) -> Self {
-        if inner.is_end_stream()
-            && let Some(lease) = lease.take()
-        {
+        if let Some(lease) = lease.take_if(|_| inner.is_end_stream()) {
             lease.finish();
         }
         Self { lease, inner }

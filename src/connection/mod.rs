@@ -159,7 +159,7 @@ where
         let mut lease = this.lease.take();
         let tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
             || (*this.connects && response.status().is_success());
-        if tunnel && let Some(lease) = lease.take() {
+        if let Some(lease) = lease.take_if(|_| tunnel) {
             lease.leave();
         }
         Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, lease))))
