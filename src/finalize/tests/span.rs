@@ -6,7 +6,7 @@ use http::response;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use testkit::drain;
 use tokio::{runtime::Builder, task::yield_now, time::sleep};
-use tower::{Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder};
 use tower_http::trace::TraceLayer;
 use tracing::Subscriber;
 use tracing_subscriber::{
@@ -134,10 +134,14 @@ impl Finalizer for Writing {
 #[tokio::test]
 async fn every_hook_runs_in_the_span_of_its_call() {
     let (spans, _guard) = Spans::capture();
-    let script = Script::new().error("boom");
-    let layer = FinalizeLayer::with(|_: &Parts| Writing);
-    let body = call(layer, &AbortHandle::new(), Some(script)).await.into_body();
-    drain(body).await;
+    let mut service =
+        FinalizeLayer::with(|_: &Parts| Writing).layer(service_fn(async |_: Request<Script>| {
+            Ok::<_, ScriptError>(Response::new(Script::new().error("boom")))
+        }));
+    let span = tracing::info_span!("request");
+    let calling = span.in_scope(|| service.call(Request::new(Script::new())));
+    // Nobody enters a span from here on.
+    drain(calling.await.unwrap().into_body()).await;
     spans.assert_of_the_request(3);
 }
 
