@@ -2,10 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -14,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
 use super::Lease;
+use crate::flag::Flag;
 
 /// The body of a request that is watched by [`CloseUnfinished`](super::CloseUnfinished).
 #[derive(Debug)]
@@ -23,15 +21,13 @@ pub struct RequestBody<B> {
     inner: B,
     /// Of what was announced.
     left: Option<u64>,
-    written: Arc<AtomicBool>,
+    written: Arc<Flag>,
 }
 
 impl<B: Body> RequestBody<B> {
-    pub(super) fn new(inner: B, length: Option<u64>, written: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(inner: B, length: Option<u64>, written: Arc<Flag>) -> Self {
         let left = length.or_else(|| inner.size_hint().exact());
-        if inner.is_end_stream() || left == Some(0) {
-            written.store(true, Ordering::Release);
-        }
+        written.tell(|| left == Some(0) || inner.is_end_stream());
         Self { inner, left, written }
     }
 }
@@ -55,17 +51,14 @@ impl<B: Body> Body for RequestBody<B> {
             *left = left.saturating_sub(data.remaining() as u64);
         }
         let over = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
-        if over || *this.left == Some(0) || this.inner.is_end_stream() {
-            this.written.store(true, Ordering::Release);
-        }
+        let left = *this.left;
+        this.written.tell(|| over || left == Some(0) || this.inner.is_end_stream());
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         let ended = self.inner.is_end_stream();
-        if ended {
-            self.written.store(true, Ordering::Release); // Whoever asks believes it and polls no more.
-        }
+        self.written.tell(|| ended); // Whoever asks believes it and polls no more.
         ended
     }
 

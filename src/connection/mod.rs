@@ -59,10 +59,7 @@ mod tests;
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -78,6 +75,7 @@ pub use self::{
     body::{RequestBody, ResponseBody},
     stream::{Closable, ClosableConnector, Connecting},
 };
+use crate::flag::Flag;
 
 /// Closes the connection of an exchange that is over before its end. Goes around hyper-util's client with a
 /// [`ClosableConnector`]. See the [module](self) for what happens when.
@@ -122,7 +120,7 @@ where
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
         let connection = capture_connection(&mut request);
-        let written = Arc::<AtomicBool>::default();
+        let written = Arc::<Flag>::default();
         let connection = Some(connection);
         let lease = Lease { connection, written: written.clone(), finished: false };
         let connects = request.method() == Method::CONNECT;
@@ -172,7 +170,7 @@ struct Lease {
     /// `None` if it is no longer of this exchange alone.
     connection: Option<CaptureConnection>,
     /// hyper has taken all of the request.
-    written: Arc<AtomicBool>,
+    written: Arc<Flag>,
     /// The response has come to its end.
     finished: bool,
 }
@@ -197,7 +195,7 @@ impl Drop for Lease {
         let Some(handle) = extras.remove::<Handle>() else {
             return; // Not made, HTTP/2, or not one of ours.
         };
-        let over = self.finished && self.written.load(Ordering::Acquire);
+        let over = self.finished && self.written.is_set();
         if !over || handle.is_blocked() {
             handle.close();
         }
